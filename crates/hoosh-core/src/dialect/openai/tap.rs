@@ -1,0 +1,292 @@
+//! Watching an answer of chunks (chat or legacy completions) that is passed through unread.
+//!
+//! Only what the books and the commit point need is looked at, borrowed from the bytes; the rest is skipped.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{DONE, error, usage};
+use crate::dialect::{DecodeError, Quirks, Seen, Tap};
+use crate::failure::UpstreamFailure;
+use crate::json::{FieldError, problem};
+use crate::usage::Usage;
+
+pub(in crate::dialect) struct ChunkTap {
+    quirks: Quirks,
+    usage: Option<Usage>,
+    finished: bool,
+    done: bool,
+}
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(default)]
+    choices: Option<Choices>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    x_groq: Option<XGroq<'a>>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+/// Groq's own field, where it puts usage that was not asked for.
+#[derive(Deserialize)]
+struct XGroq<'a> {
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+}
+
+/// What all the choices of a chunk say together, so that nothing is allocated for them.
+#[derive(Default)]
+struct Choices {
+    any: bool,
+    output: bool,
+    finished: bool,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow, default)]
+    delta: Option<Delta<'a>>,
+    #[serde(borrow, default)]
+    text: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    finish_reason: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Delta<'a> {
+    #[serde(default)]
+    content: Option<NotEmpty>,
+    #[serde(default)]
+    reasoning_content: Option<NotEmpty>,
+    #[serde(default)]
+    reasoning: Option<NotEmpty>,
+    #[serde(default)]
+    refusal: Option<NotEmpty>,
+    #[serde(default)]
+    tool_calls: Option<NotEmpty>,
+    #[serde(borrow, default)]
+    function_call: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    audio: Option<&'a RawValue>,
+}
+
+/// Whether a string or list holds anything.
+struct NotEmpty(bool);
+
+// === impl ChunkTap ===
+
+impl ChunkTap {
+    pub(in crate::dialect) fn new(quirks: Quirks) -> Self {
+        Self { quirks, usage: None, finished: false, done: false }
+    }
+
+    fn note_usage(&mut self, chunk: &Chunk<'_>) -> bool {
+        let raw = chunk.usage.or(chunk.x_groq.as_ref().and_then(|groq| groq.usage));
+        let found = raw.and_then(|raw| usage::decode(raw.get()));
+        self.usage = found.or(self.usage);
+        found.is_some()
+    }
+}
+
+impl Tap for ChunkTap {
+    fn event(&mut self, data: &[u8]) -> Result<Seen, DecodeError> {
+        if data == DONE {
+            self.done = true;
+            return Ok(Seen::default());
+        }
+        let chunk = read::<Chunk<'_>>(data)?;
+        refuse_error(chunk.error)?;
+        let has_usage = self.note_usage(&chunk);
+        let choices = chunk.choices.unwrap_or_default();
+        self.finished |= choices.finished;
+        Ok(Seen { output: choices.output, usage_only: has_usage && !choices.any })
+    }
+
+    fn whole(&mut self, body: &[u8]) -> Result<(), DecodeError> {
+        let chunk = read::<Chunk<'_>>(body)?;
+        refuse_error(chunk.error)?;
+        if chunk.choices.is_none() {
+            let problem = "is missing".to_owned();
+            return Err(FieldError { path: "choices".to_owned(), problem }.into());
+        }
+        self.note_usage(&chunk);
+        Ok(())
+    }
+
+    fn is_complete(&self) -> bool {
+        self.done || (self.quirks.done_optional && self.finished)
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+}
+
+/// Reads one JSON text, or says what is wrong with it.
+pub(in crate::dialect) fn read<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, DecodeError> {
+    serde_json::from_slice(text)
+        .map_err(|error| DecodeError::Field(FieldError { path: String::new(), problem: problem(&error) }))
+}
+
+/// The failure that an `error` field in an answer reports, which began with a good status.
+pub(in crate::dialect) fn refuse_error(raw: Option<&RawValue>) -> Result<(), DecodeError> {
+    let Some(raw) = raw else { return Ok(()) };
+    let json = serde_json::json!({ "error": serde_json::from_str::<serde_json::Value>(raw.get()).unwrap_or_default() });
+    // A provider that fails after a good status has no status to show for it, unless it says one in `code`.
+    let status = json["error"]["code"].as_u64().and_then(|code| u16::try_from(code).ok());
+    let status = status.filter(|status| (400..600).contains(status)).unwrap_or(500);
+    let failure = error::from_json(status, None, &json)
+        .unwrap_or_else(|| UpstreamFailure::from_status(status, None, "an error without a message"));
+    Err(DecodeError::Reported(Box::new(failure)))
+}
+
+// === impl Deserialize ===
+
+impl<'de> Deserialize<'de> for Choices {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ChoicesVisitor;
+        impl<'de> Visitor<'de> for ChoicesVisitor {
+            type Value = Choices;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of choices")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Choices, A::Error> {
+                let mut all = Choices::default();
+                while let Some(choice) = seq.next_element::<Choice<'de>>()? {
+                    all.any = true;
+                    all.finished |= choice.finish_reason.is_some();
+                    all.output |= choice.finish_reason.is_some()
+                        || choice.text.is_some_and(|text| !text.is_empty())
+                        || choice.delta.is_some_and(|delta| delta.is_output());
+                }
+                Ok(all)
+            }
+        }
+        deserializer.deserialize_seq(ChoicesVisitor)
+    }
+}
+
+impl Delta<'_> {
+    fn is_output(&self) -> bool {
+        let texts =
+            [&self.content, &self.reasoning_content, &self.reasoning, &self.refusal, &self.tool_calls];
+        texts.into_iter().flatten().any(|NotEmpty(not_empty)| *not_empty)
+            || self.function_call.is_some()
+            || self.audio.is_some()
+    }
+}
+
+impl<'de> Deserialize<'de> for NotEmpty {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NotEmptyVisitor;
+        impl<'de> Visitor<'de> for NotEmptyVisitor {
+            type Value = NotEmpty;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a list")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<NotEmpty, E> {
+                Ok(NotEmpty(!text.is_empty()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<NotEmpty, A::Error> {
+                let mut any = false;
+                while seq.next_element::<IgnoredAny>()?.is_some() {
+                    any = true;
+                }
+                Ok(NotEmpty(any))
+            }
+        }
+        deserializer.deserialize_any(NotEmptyVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::FailureKind;
+
+    fn tap() -> ChunkTap {
+        ChunkTap::new(Quirks::NONE)
+    }
+
+    #[track_caller]
+    fn check(data: &str, output: bool, usage_only: bool) {
+        assert_eq!(tap().event(data.as_bytes()), Ok(Seen { output, usage_only }));
+    }
+
+    #[test]
+    fn the_envelope_is_no_output() {
+        check(r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":null}}]}"#, false, false);
+        check(r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#, false, false);
+        check(r#"{"choices":[],"prompt_filter_results":[]}"#, false, false);
+    }
+
+    #[test]
+    fn anything_to_see_is_output() {
+        for delta in [
+            r#"{"content":"a"}"#,
+            r#"{"reasoning_content":"a"}"#,
+            r#"{"reasoning":"a"}"#,
+            r#"{"refusal":"a"}"#,
+            r#"{"content":[{"type":"thinking"}]}"#,
+            r#"{"tool_calls":[{"index":0}]}"#,
+        ] {
+            check(&format!(r#"{{"choices":[{{"delta":{delta}}}]}}"#), true, false);
+        }
+        check(r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#, true, false);
+        check(r#"{"choices":[{"text":"a"}]}"#, true, false);
+    }
+
+    #[test]
+    fn usage_is_noted_wherever_it_comes() {
+        check(r#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#, false, true);
+        check(
+            r#"{"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}"#,
+            true,
+            false,
+        );
+        check(r#"{"choices":[],"usage":null}"#, false, false);
+
+        let mut tap = tap();
+        tap.event(br#"{"choices":[],"x_groq":{"id":"x","usage":{"prompt_tokens":4}}}"#).unwrap();
+        assert_eq!(tap.usage().unwrap().input, Some(4));
+    }
+
+    #[test]
+    fn only_done_completes_unless_the_vendor_leaves_it_out() {
+        let finish = br#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
+        let mut tap = tap();
+        tap.event(finish).unwrap();
+        assert!(!tap.is_complete());
+        tap.event(DONE).unwrap();
+        assert!(tap.is_complete());
+
+        let mut tap = ChunkTap::new(Quirks { done_optional: true, ..Quirks::NONE });
+        tap.event(finish).unwrap();
+        assert!(tap.is_complete());
+    }
+
+    #[test]
+    fn errors_inside_a_stream_are_errors() {
+        let error = tap().event(br#"{"error":{"message":"overloaded","code":503}}"#).unwrap_err();
+        let DecodeError::Reported(failure) = error else { panic!("{error}") };
+        assert_eq!((failure.kind, failure.status), (FailureKind::Failed, Some(503)));
+        assert!(matches!(tap().event(b"garbage"), Err(DecodeError::Field(_))));
+    }
+
+    #[test]
+    fn a_whole_answer_needs_choices() {
+        assert!(tap().whole(br#"{"hello":"world"}"#).is_err());
+        assert!(tap().whole(b"<html>").is_err());
+        let mut tap = tap();
+        tap.whole(br#"{"choices":[{"message":{}}],"usage":{"prompt_tokens":2,"completion_tokens":1}}"#)
+            .unwrap();
+        assert_eq!(tap.usage().unwrap().total(), 3);
+    }
+}

@@ -1,0 +1,321 @@
+//! Why a call has no answer, and what of it the caller is told.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use crate::failure::{FailureKind, Fault, Retry, UpstreamFailure};
+use crate::json::FieldError;
+
+/// Why a call has no answer. The `Display` is the whole truth for a log; [`Problem`] is what the caller is told.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum HooshError {
+    /// The request cannot be read.
+    #[error("invalid request: {0}")]
+    InvalidRequest(#[from] InvalidRequest),
+    /// No provider is configured for the model.
+    #[error(transparent)]
+    NoRoute(#[from] NoRoute),
+    /// A guard said no.
+    #[error("refused by guard `{}`: {}", .0.guard, .0.reason)]
+    Refused(#[from] Refusal),
+    /// Every candidate failed, or one failed in a way that no other can mend.
+    #[error("{}", Attempts(.0))]
+    Upstream(Vec<UpstreamFailure>),
+    /// The call's time ran out before anybody answered.
+    #[error("no answer within {} s", .0.as_secs_f32())]
+    Deadline(Duration),
+}
+
+/// A request that cannot be read, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}")]
+pub struct InvalidRequest {
+    /// The field and what is wrong with it.
+    pub field: FieldError,
+}
+
+/// No provider can be asked for this model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no provider serves the model `{model}`{}", Considered(.considered))]
+pub struct NoRoute {
+    /// The model asked for.
+    pub model: String,
+    /// Providers that match the name but cannot be asked, each with the reason.
+    pub considered: Vec<(String, String)>,
+    /// Known model names that look like it, the nearest first.
+    pub near: Vec<String>,
+}
+
+/// A guard's no.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Refusal {
+    /// Which guard.
+    pub guard: String,
+    /// What the caller is told.
+    pub reason: String,
+}
+
+/// What a caller is told, in no dialect yet: each dialect writes it in its own error shape.
+///
+/// It never holds a key, a provider's internals or a body of somebody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Which class of problem; the server's status code follows from it.
+    pub kind: ProblemKind,
+    /// A stable word for programs, such as `model_not_found`.
+    pub code: Cow<'static, str>,
+    /// A sentence for people: what was wrong, where, what to do.
+    pub message: String,
+    /// The field that is wrong.
+    pub param: Option<String>,
+    /// When to come back.
+    pub retry_after: Option<Duration>,
+}
+
+/// Classes of problems, as the caller sees them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProblemKind {
+    /// The request is wrong.
+    InvalidRequest,
+    /// No key, or a wrong one.
+    Authentication,
+    /// The key may not do this.
+    Permission,
+    /// No such model or path.
+    NotFound,
+    /// The path has no such method.
+    MethodNotAllowed,
+    /// The body is longer than allowed.
+    TooLarge,
+    /// The client took too long to send.
+    ClientTimeout,
+    /// Too much for now.
+    RateLimited,
+    /// Nobody can answer right now.
+    Unavailable,
+    /// The provider failed.
+    Upstream,
+    /// Time ran out.
+    Timeout,
+    /// A bug of ours.
+    Internal,
+}
+
+struct Considered<'a>(&'a [(String, String)]);
+struct Attempts<'a>(&'a [UpstreamFailure]);
+
+// === impl InvalidRequest ===
+
+impl InvalidRequest {
+    /// The field at `path` (empty for the whole body) has this problem.
+    pub fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { field: FieldError { path: path.into(), problem: problem.into() } }
+    }
+}
+
+impl From<FieldError> for InvalidRequest {
+    fn from(field: FieldError) -> Self {
+        Self { field }
+    }
+}
+
+impl From<FieldError> for HooshError {
+    fn from(field: FieldError) -> Self {
+        Self::InvalidRequest(field.into())
+    }
+}
+
+impl From<UpstreamFailure> for HooshError {
+    fn from(failure: UpstreamFailure) -> Self {
+        Self::Upstream(vec![failure])
+    }
+}
+
+// === impl Problem ===
+
+impl Problem {
+    /// A problem of this kind with a code and a sentence.
+    pub fn new(kind: ProblemKind, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { kind, code: code.into(), message: message.into(), param: None, retry_after: None }
+    }
+}
+
+impl From<&HooshError> for Problem {
+    fn from(error: &HooshError) -> Self {
+        match error {
+            HooshError::InvalidRequest(invalid) => Self {
+                param: Some(invalid.field.path.clone()).filter(|path| !path.is_empty()),
+                ..Self::new(ProblemKind::InvalidRequest, "invalid_request", invalid.to_string())
+            },
+            HooshError::NoRoute(no_route) => no_route.into(),
+            HooshError::Refused(refusal) => {
+                Self::new(ProblemKind::Permission, refusal.guard.clone(), refusal.reason.clone())
+            }
+            HooshError::Upstream(failures) => match verdict(failures) {
+                Some(failure) => failure.into(),
+                None => Self::new(ProblemKind::Unavailable, "no_provider", "no provider could be asked"),
+            },
+            HooshError::Deadline(limit) => Self::new(
+                ProblemKind::Timeout,
+                "deadline_exceeded",
+                format!("no provider answered within {} s", limit.as_secs_f32()),
+            ),
+        }
+    }
+}
+
+impl From<&NoRoute> for Problem {
+    fn from(no_route: &NoRoute) -> Self {
+        let mut message = no_route.to_string();
+        if no_route.near.is_empty() {
+            message.push_str("; GET /v1/models lists what there is");
+        } else {
+            message.push_str("; did you mean ");
+            for (index, name) in no_route.near.iter().enumerate() {
+                message.push_str(if index == 0 { "" } else { ", " });
+                message.push_str(&format!("`{name}`"));
+            }
+            message.push('?');
+        }
+        Self {
+            param: Some("model".to_owned()),
+            ..Self::new(ProblemKind::NotFound, "model_not_found", message)
+        }
+    }
+}
+
+impl From<&UpstreamFailure> for Problem {
+    /// The vendor's own sentence is shown only where the caller is at fault and can use it.
+    fn from(failure: &UpstreamFailure) -> Self {
+        let kind = match failure.kind {
+            FailureKind::Invalid | FailureKind::ContextLength | FailureKind::Unsupported => {
+                ProblemKind::InvalidRequest
+            }
+            FailureKind::NotFound => ProblemKind::NotFound,
+            FailureKind::RateLimited => ProblemKind::RateLimited,
+            FailureKind::Timeout => ProblemKind::Timeout,
+            FailureKind::Connect
+            | FailureKind::Broken
+            | FailureKind::Garbage
+            | FailureKind::Failed
+            | FailureKind::Credentials => ProblemKind::Upstream,
+        };
+        let own_code = match failure.kind {
+            FailureKind::Connect => "upstream_unreachable",
+            FailureKind::Broken => "upstream_broken",
+            FailureKind::Timeout => "upstream_timeout",
+            FailureKind::Garbage => "upstream_garbage",
+            FailureKind::RateLimited => "rate_limit_exceeded",
+            FailureKind::Failed => "upstream_error",
+            FailureKind::Credentials => "upstream_credentials",
+            FailureKind::NotFound => "model_not_found",
+            FailureKind::Invalid => "invalid_request",
+            FailureKind::ContextLength => "context_length_exceeded",
+            FailureKind::Unsupported => "unsupported",
+        };
+        let caller = failure.fault == Fault::Caller;
+        let code = match &failure.code {
+            Some(code) if caller => Cow::Owned(code.clone()),
+            _ => Cow::Borrowed(own_code),
+        };
+        let message = match failure.status {
+            _ if caller => failure.message.clone(),
+            Some(status) => format!("provider `{}` answered {status}: it {}", failure.provider, failure.kind),
+            None => failure.to_string(),
+        };
+        let retry_after = match failure.retry {
+            Retry::Anywhere { after } => after,
+            Retry::Never | Retry::Elsewhere => None,
+        };
+        Self {
+            param: failure.param.clone().filter(|_| caller),
+            retry_after,
+            ..Self::new(kind, code, message)
+        }
+    }
+}
+
+/// The failure that tells a caller most about a call that every candidate failed.
+///
+/// One that no candidate can mend ends the call, so it is the last and stands. Otherwise a provider that was unwell
+/// says more than one that does not know the model, and of two rate limits the sooner end counts.
+fn verdict(failures: &[UpstreamFailure]) -> Option<&UpstreamFailure> {
+    let last = failures.last()?;
+    if last.retry == Retry::Never {
+        return Some(last);
+    }
+    if failures.iter().all(|failure| failure.kind == FailureKind::RateLimited) {
+        return failures.iter().min_by_key(|failure| match failure.retry {
+            Retry::Anywhere { after: Some(after) } => after,
+            _ => Duration::MAX,
+        });
+    }
+    failures
+        .iter()
+        .rev()
+        .find(|failure| !matches!(failure.kind, FailureKind::NotFound | FailureKind::RateLimited))
+        .or(Some(last))
+}
+
+impl fmt::Display for Considered<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (provider, why)) in self.0.iter().enumerate() {
+            write!(f, "{} `{provider}`: {why}", if index == 0 { " (" } else { ";" })?;
+        }
+        if self.0.is_empty() { Ok(()) } else { f.write_str(")") }
+    }
+}
+
+impl fmt::Display for Attempts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} attempt(s) failed", self.0.len())?;
+        self.0.iter().try_for_each(|failure| write!(f, "; {failure}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(provider: &str, failure: UpstreamFailure) -> UpstreamFailure {
+        failure.at(provider)
+    }
+
+    #[test]
+    fn all_rate_limited_gives_the_soonest_retry_after() {
+        let limited =
+            |seconds| UpstreamFailure::from_status(429, Some(Duration::from_secs(seconds)), "slow down");
+        let error = HooshError::Upstream(vec![at("a", limited(30)), at("b", limited(5))]);
+        let problem = Problem::from(&error);
+        assert_eq!(problem.kind, ProblemKind::RateLimited);
+        assert_eq!(problem.retry_after, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn our_bad_key_is_not_shown_as_the_callers() {
+        let failure =
+            at("openai", UpstreamFailure::from_status(401, None, "Incorrect API key provided: sk-abc"));
+        let problem = Problem::from(&HooshError::from(failure));
+        assert_eq!(problem.kind, ProblemKind::Upstream);
+        assert_eq!(problem.message, "provider `openai` answered 401: it does not accept our credentials");
+    }
+
+    #[test]
+    fn a_sick_provider_says_more_than_one_without_the_model() {
+        let failures = vec![
+            at("a", UpstreamFailure::from_status(503, None, "down")),
+            at("b", UpstreamFailure::from_status(404, None, "no such model")),
+        ];
+        assert_eq!(Problem::from(&HooshError::Upstream(failures)).kind, ProblemKind::Upstream);
+    }
+
+    #[test]
+    fn near_names_are_offered() {
+        let no_route = NoRoute { model: "lama3".into(), considered: vec![], near: vec!["llama3".into()] };
+        let problem = Problem::from(&no_route);
+        assert_eq!(problem.message, "no provider serves the model `lama3`; did you mean `llama3`?");
+        assert_eq!(problem.param.as_deref(), Some("model"));
+    }
+}

@@ -1,0 +1,93 @@
+//! Every bound of the system, each with its reason.
+//!
+//! A queue, buffer, loop or retry anywhere in the workspace takes its limit from here, so that one page answers "what
+//! can grow, and how far?".
+
+use std::time::Duration;
+
+/// Largest request body the server reads by default: 32 MiB.
+///
+/// A request with a few base64 images or a PDF fits (vendors stop at 20 to 32 MB); `[server] max_body_bytes` raises it.
+pub const REQUEST_BODY_BYTES_MAX: usize = 32 << 20;
+
+/// Most bytes of a refused body that are read and thrown away so that the client gets to read the refusal: 256 MiB.
+///
+/// A client that writes its whole body before it reads would otherwise see a reset instead of the 413.
+pub const REFUSED_BODY_DRAIN_BYTES_MAX: usize = 256 << 20;
+
+/// Longest time such a refused body is read for: 5 s.
+pub const REFUSED_BODY_DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Time for a client to send its request head: 10 s, then the connection is closed (slow-loris).
+pub const REQUEST_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Time for a client to send its request body by default: 60 s, enough for 32 MiB over 5 Mbit/s.
+pub const REQUEST_BODY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Connections served at once by default: 8,192. Each idle one costs some 10 KiB.
+pub const CONNECTIONS_MAX: usize = 8_192;
+
+/// Streams at once on one HTTP/2 connection: 256.
+pub const HTTP2_STREAMS_MAX: u32 = 256;
+
+/// Largest whole (not streamed) answer accepted from a provider: 64 MiB, some 5,000 embeddings of 3,072 dimensions.
+pub const REPLY_BODY_BYTES_MAX: usize = 64 << 20;
+
+/// Largest error body read from a provider: 64 KiB. The rest cannot be shown to anybody anyway.
+pub const ERROR_BODY_BYTES_MAX: usize = 64 << 10;
+
+/// Longest vendor sentence quoted to a client or a log line: 1,000 bytes.
+pub const VENDOR_MESSAGE_BYTES_MAX: usize = 1_000;
+
+/// Largest event of a streamed answer: 16 MiB, since one event can hold a base64 image.
+pub const STREAM_EVENT_BYTES_MAX: usize = 16 << 20;
+
+/// Most bytes of a stream held back until its first output event: 1 MiB.
+///
+/// Until then a failure is invisible to the client because the next candidate can still answer.
+pub const STREAM_HOLD_BYTES_MAX: usize = 1 << 20;
+
+/// Candidates tried for one call: 8. More would only turn one slow failure into a slower one.
+pub const ATTEMPTS_MAX: usize = 8;
+
+/// Alias hops followed for one model name: 8, so that a circle ends.
+pub const ALIAS_HOPS_MAX: usize = 8;
+
+/// Near names listed in "model not found": 5.
+pub const NEAR_NAMES_MAX: usize = 5;
+
+/// Longest model name accepted: 256 bytes. It is put into logs, headers and upstream bodies.
+pub const MODEL_NAME_BYTES_MAX: usize = 256;
+
+/// Models taken from one provider's listing: 10,000. OpenRouter lists some 500.
+pub const MODELS_PER_PROVIDER_MAX: usize = 10_000;
+
+/// Time to open a connection to a provider by default: 5 s.
+pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Time from a streamed request to the head of its answer by default: 120 s.
+///
+/// A local model may need that long for a long prompt. A call that is not streamed has no byte to show before the
+/// whole answer is generated, so only [`TOTAL_TIME_MAX`] bounds it.
+pub const FIRST_BYTE_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// Longest silence inside a streamed answer by default: 120 s.
+pub const IDLE_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// Longest time for one attempt by default, its whole stream included: 600 s, the official SDKs' own default.
+pub const TOTAL_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// Time for a health check or a model listing: 5 s. People wait for it.
+pub const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Age after which a provider's model listing is asked for again: 60 s.
+pub const MODEL_LISTING_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// Idle connections kept to one provider: 64; they are closed after [`POOL_IDLE_TIME_MAX`].
+pub const POOL_IDLE_PER_HOST_MAX: usize = 64;
+
+/// Time an unused connection to a provider is kept: 55 s, less than the 60 s after which common servers hang up.
+pub const POOL_IDLE_TIME_MAX: Duration = Duration::from_secs(55);
+
+/// Time that calls in flight get to finish after a stop signal by default: 30 s.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);

@@ -1,0 +1,153 @@
+//! The commit point of a stream: what comes before its first output is held back, so that a failure there stays
+//! invisible and another candidate can answer.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::vec;
+
+use futures_util::{Stream, StreamExt};
+use hoosh_core::limits::STREAM_HOLD_BYTES_MAX;
+use hoosh_core::{EventStream, StreamEvent, UpstreamFailure};
+
+/// Waits for the first event with output, and gives back the stream with nothing lost.
+///
+/// Vendors still report overload behind the envelope, so an envelope is no answer yet. Events without output are held
+/// back up to [`STREAM_HOLD_BYTES_MAX`]; past that the stream is given back as it is. A stream that ends without output
+/// and without failure is an empty answer.
+///
+/// The stream given back ends after its first failure and lets go of the provider's stream there.
+///
+/// # Errors
+///
+/// The failure that came before any output.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops the stream, which cancels the call at the provider. How long it may stay silent is up to
+/// the provider's own limits.
+pub async fn until_output(stream: EventStream) -> Result<EventStream, UpstreamFailure> {
+    let EventStream { mut events, notes } = stream;
+    let mut held = Vec::new();
+    let mut held_bytes = 0;
+    let rest = loop {
+        let Some(event) = events.next().await.transpose()? else { break None };
+        held_bytes += bytes(&event);
+        let commit = event.is_output() || held_bytes > STREAM_HOLD_BYTES_MAX;
+        held.push(event);
+        if commit {
+            break Some(events);
+        }
+    };
+    Ok(EventStream { events: Box::pin(Replay { held: held.into_iter(), rest }), notes })
+}
+
+type Events = Pin<Box<dyn Stream<Item = Result<StreamEvent, UpstreamFailure>> + Send>>;
+
+/// Held events, then the rest up to its end or first failure.
+struct Replay {
+    held: vec::IntoIter<StreamEvent>,
+    rest: Option<Events>,
+}
+
+/// About what an event without output keeps in memory.
+fn bytes(event: &StreamEvent) -> usize {
+    let more = match event {
+        StreamEvent::Start { id, model, .. } => id.len() + model.len(),
+        StreamEvent::Logprobs { json, .. } => json.get().len(),
+        StreamEvent::Extra { fields, .. } => fields.iter().map(|(name, value)| name.len() + value.get().len()).sum(),
+        _ => 0,
+    };
+    size_of::<StreamEvent>() + more
+}
+
+// === impl Replay ===
+
+impl Stream for Replay {
+    type Item = Result<StreamEvent, UpstreamFailure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(event) = self.held.next() {
+            return Poll::Ready(Some(Ok(event)));
+        }
+        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+        let polled = rest.poll_next_unpin(context);
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            self.rest = None;
+        }
+        polled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::{FutureExt, stream};
+    use hoosh_core::{FailureKind, FidelityNote};
+
+    use super::*;
+    use crate::scripted::{failure, finish, start, text};
+
+    type Item = Result<StreamEvent, UpstreamFailure>;
+
+    /// Holds these, and compares how many had to be read until the commit point and all that comes out.
+    async fn check(items: Vec<Item>, read_expect: usize, expect: Result<Vec<Item>, UpstreamFailure>) {
+        let read = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&read);
+        let events = stream::iter(items).inspect(move |_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let notes = vec![FidelityNote::new("seed")];
+        let held = until_output(EventStream { events: Box::pin(events), notes: notes.clone() }).await;
+        assert_eq!(read.load(Ordering::Relaxed), read_expect);
+        match (held, expect) {
+            (Ok(stream), Ok(expect)) => {
+                assert_eq!(stream.notes, notes);
+                assert_eq!(stream.events.collect::<Vec<_>>().await, expect);
+            }
+            (Err(failure), Err(expect)) => assert_eq!(failure, expect),
+            (held, expect) => panic!("{held:?}, expected {expect:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_lost_and_nothing_read_ahead() {
+        let all = || vec![Ok(start()), Ok(text("")), Ok(text("hi")), Ok(text(" you")), Ok(finish())];
+        check(all(), 3, Ok(all())).await;
+    }
+
+    #[tokio::test]
+    async fn a_failure_before_output_is_a_failed_attempt() {
+        let overloaded = failure(FailureKind::Failed);
+        check(vec![Ok(start()), Err(overloaded.clone())], 2, Err(overloaded.clone())).await;
+        check(vec![Err(overloaded.clone()), Ok(text("hi"))], 1, Err(overloaded)).await;
+    }
+
+    #[tokio::test]
+    async fn a_failure_after_output_is_an_item_and_the_end() {
+        let broken = failure(FailureKind::Broken);
+        let items = vec![Ok(text("hi")), Err(broken.clone()), Ok(text("never seen"))];
+        check(items, 1, Ok(vec![Ok(text("hi")), Err(broken)])).await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_output_is_an_answer() {
+        check(vec![Ok(start())], 1, Ok(vec![Ok(start())])).await;
+        check(vec![], 0, Ok(vec![])).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_held_is_bounded() {
+        let big = || StreamEvent::Start { id: "x".repeat(STREAM_HOLD_BYTES_MAX / 2), model: "m".into(), created: None };
+        let all = || vec![Ok(big()), Ok(big()), Ok(big()), Ok(text("hi"))];
+        check(all(), 2, Ok(all())).await;
+    }
+
+    #[test]
+    fn a_silent_stream_is_waited_for() {
+        let events = stream::iter([Ok(start())]).chain(stream::pending());
+        let held = until_output(EventStream { events: Box::pin(events), notes: vec![] });
+        assert!(held.now_or_never().is_none());
+    }
+}

@@ -1,0 +1,145 @@
+//! A provider that plays a script, for tests.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::BoxFuture;
+use futures_util::stream;
+use hoosh_core::{
+    EmbeddingRequest, EmbeddingResponse, EventStream, FailureKind, FinishReason, InferenceRequest,
+    InferenceResponse, LlmProvider, ModelInfo, ProviderHealth, ProviderType, StreamEvent, UpstreamFailure,
+};
+
+use crate::plan::{Candidate, Plan, Way, Why};
+
+/// Plays one act per call and remembers the models it was asked for.
+#[derive(Debug)]
+pub(crate) struct Scripted {
+    name: String,
+    acts: Mutex<VecDeque<Act>>,
+    calls: Mutex<Vec<String>>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Act {
+    /// Answers this text, whole or streamed, or one vector of its length.
+    Text(&'static str),
+    /// Fails at once.
+    Fail(FailureKind),
+    /// Streams this.
+    Stream(Vec<Result<StreamEvent, FailureKind>>),
+}
+
+// === impl Scripted ===
+
+impl Scripted {
+    pub(crate) fn new(name: &str, acts: impl IntoIterator<Item = Act>) -> Arc<Self> {
+        let acts = Mutex::new(acts.into_iter().collect());
+        Arc::new(Self { name: name.to_owned(), acts, calls: Mutex::default() })
+    }
+
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    fn play(&self, model: &str) -> Result<Act, UpstreamFailure> {
+        self.calls.lock().unwrap().push(model.to_owned());
+        match self.acts.lock().unwrap().pop_front().expect("a scripted act") {
+            Act::Fail(kind) => Err(failure(kind).at(&self.name)),
+            act => Ok(act),
+        }
+    }
+}
+
+impl LlmProvider for Scripted {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn provider_type(&self) -> ProviderType {
+        ProviderType::OpenAiCompatible
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn infer<'a>(
+        &'a self,
+        model: &'a str,
+        _: &'a InferenceRequest,
+    ) -> BoxFuture<'a, Result<InferenceResponse, UpstreamFailure>> {
+        Box::pin(async move {
+            match self.play(model)? {
+                Act::Text(text) => Ok(InferenceResponse { text: text.to_owned(), ..Default::default() }),
+                act => panic!("{act:?} is no whole answer"),
+            }
+        })
+    }
+
+    fn infer_stream<'a>(
+        &'a self,
+        model: &'a str,
+        _: &'a InferenceRequest,
+    ) -> BoxFuture<'a, Result<EventStream, UpstreamFailure>> {
+        Box::pin(async move {
+            let items = match self.play(model)? {
+                Act::Text(said) => vec![Ok(start()), Ok(text(said)), Ok(finish())],
+                Act::Stream(items) => items,
+                act @ Act::Fail(_) => panic!("{act:?} is no stream"),
+            };
+            let name = self.name.clone();
+            let items = items.into_iter().map(move |item| item.map_err(|kind| failure(kind).at(&name)));
+            Ok(EventStream { events: Box::pin(stream::iter(items)), notes: Vec::new() })
+        })
+    }
+
+    fn embed<'a>(
+        &'a self,
+        model: &'a str,
+        _: &'a EmbeddingRequest,
+    ) -> BoxFuture<'a, Result<EmbeddingResponse, UpstreamFailure>> {
+        Box::pin(async move {
+            match self.play(model)? {
+                Act::Text(text) => {
+                    Ok(EmbeddingResponse { embeddings: vec![vec![0.5; text.len()]], ..Default::default() })
+                }
+                act => panic!("{act:?} is no vector"),
+            }
+        })
+    }
+
+    fn list_models(&self) -> BoxFuture<'_, Result<Vec<ModelInfo>, UpstreamFailure>> {
+        unimplemented!("the router never asks")
+    }
+
+    fn health_check(&self) -> BoxFuture<'_, Result<ProviderHealth, UpstreamFailure>> {
+        unimplemented!("the router never asks")
+    }
+}
+
+pub(crate) fn failure(kind: FailureKind) -> UpstreamFailure {
+    UpstreamFailure::new(kind, "as scripted")
+}
+
+pub(crate) fn start() -> StreamEvent {
+    StreamEvent::Start { id: "1".into(), model: "m".into(), created: None }
+}
+
+pub(crate) fn text(delta: &str) -> StreamEvent {
+    StreamEvent::Text { choice: 0, delta: delta.to_owned() }
+}
+
+pub(crate) fn finish() -> StreamEvent {
+    StreamEvent::Finish { choice: 0, reason: FinishReason::Stop }
+}
+
+/// A plan of providers that are never asked.
+pub(crate) fn plan<'a>(names: impl IntoIterator<Item = &'a str>) -> Plan {
+    let candidate = |name| Candidate {
+        provider: Scripted::new(name, []),
+        model: "m".into(),
+        why: Why { alias: None, way: Way::Direct },
+    };
+    Plan { candidates: names.into_iter().map(candidate).collect(), passed_over: Vec::new() }
+}

@@ -1,0 +1,446 @@
+//! Which providers can answer to a name.
+//!
+//! Reads the configuration once, reports all that is wrong with it, and answers from what it compiled: a plan costs the
+//! same among ten routes and a thousand. The order of candidates is the [`Strategy`]'s, asking them is
+//! [`Failover`](crate::Failover)'s.
+
+mod alias;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use hoosh_core::{LlmProvider, NoRoute};
+
+use self::alias::Alias;
+use crate::near::near;
+use crate::pattern::{self, Index, Specificity};
+use crate::plan::{self, Candidate, Objection, PassedOver, Plan, Query, Way, Why};
+use crate::strategy::{Entry, Strategy, Turn};
+
+/// The priority of a route that does not say: 100, so that there is room before and behind it.
+pub const PRIORITY_DEFAULT: u32 = 100;
+
+/// A rule that sends some models to a provider.
+///
+/// Each route stands for itself: if one of them rules a request out, another one may still lead to the same provider.
+///
+/// ```
+/// use hoosh_router::Route;
+///
+/// let route = Route { models: vec!["llama*".into(), "*-mini".into()], priority: 1, ..Route::to("ollama") };
+/// # assert!(route.enabled);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Name of the provider.
+    pub provider: String,
+    /// Models it is asked for: names, in which `*` stands for any text and `?` for one character. Empty: all.
+    pub models: Vec<String>,
+    /// Its place among others that match; the lower is asked first. Default: [`PRIORITY_DEFAULT`].
+    pub priority: u32,
+    /// A request that asks for more tokens than this does not go this way. Default: no limit.
+    pub max_tokens_limit: Option<u64>,
+    /// Whether it is in use. Default: yes. A provider all of whose routes are off cannot be asked by `provider/model`
+    /// either.
+    pub enabled: bool,
+}
+
+/// All that is wrong with a configuration of routes, not only the first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildError {
+    /// The faults, at least one.
+    pub faults: Vec<BuildFault>,
+}
+
+/// One thing that is wrong with a configuration of routes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BuildFault {
+    /// A provider's name cannot be used.
+    #[error("provider `{provider}`: {problem}")]
+    BadProvider {
+        /// Its name.
+        provider: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A route leads to a provider that is not there.
+    #[error("a route names the provider `{provider}`, which is not configured{}", DidYouMean(.near))]
+    UnknownProvider {
+        /// The name in the route.
+        provider: String,
+        /// Names of providers that look like it.
+        near: Vec<String>,
+    },
+    /// A pattern cannot be read.
+    #[error("route to `{provider}`: pattern `{pattern}`: {problem}")]
+    BadPattern {
+        /// The route's provider.
+        provider: String,
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// An alias cannot be used.
+    #[error("alias `{alias}`: {problem}")]
+    BadAlias {
+        /// Its name.
+        alias: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Aliases lead back to where they began.
+    #[error("aliases go in a circle: {}", .path.join(" -> "))]
+    AliasCircle {
+        /// The aliases on the way; the last is the first again.
+        path: Vec<String>,
+    },
+    /// An alias leads through more aliases than are followed.
+    #[error("alias `{alias}` leads through more than {} aliases", hoosh_core::limits::ALIAS_HOPS_MAX)]
+    AliasTooDeep {
+        /// Its name.
+        alias: String,
+    },
+    /// No route and no provider's name matches what an alias leads to.
+    #[error("alias `{alias}` leads to `{target}`, which no route serves")]
+    AliasToNowhere {
+        /// Its name.
+        alias: String,
+        /// What it leads to.
+        target: String,
+    },
+}
+
+/// Providers, routes and aliases, compiled.
+///
+/// Made by [`Router::builder`](crate::Router::builder).
+pub struct RouteTable {
+    /// In the order of the configuration, as all lists here.
+    providers: Vec<Provider>,
+    by_name: HashMap<Arc<str>, usize>,
+    rules: Vec<Rule>,
+    patterns: Vec<Arc<str>>,
+    index: Index<Hit>,
+    aliases: HashMap<Arc<str>, Alias>,
+}
+
+struct Provider {
+    name: Arc<str>,
+    asked: Arc<dyn LlmProvider>,
+    rules: Vec<usize>,
+}
+
+/// A route without its patterns.
+struct Rule {
+    provider: usize,
+    priority: u32,
+    max_tokens_limit: Option<u64>,
+    enabled: bool,
+}
+
+/// What a pattern leads to.
+#[derive(Debug, Clone, Copy)]
+struct Hit {
+    rule: usize,
+    pattern: usize,
+}
+
+/// A name as it is understood, see the crate page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading<'a> {
+    /// All routes that match it.
+    Routes(&'a str),
+    /// This provider alone, for this model.
+    Direct(usize, &'a str),
+}
+
+struct DidYouMean<'a>(&'a [String]);
+
+// === impl Route ===
+
+impl Route {
+    /// All models to this provider, at the default priority.
+    pub fn to(provider: impl Into<String>) -> Self {
+        Self {
+            provider: provider.into(),
+            models: Vec::new(),
+            priority: PRIORITY_DEFAULT,
+            max_tokens_limit: None,
+            enabled: true,
+        }
+    }
+}
+
+// === impl RouteTable ===
+
+impl RouteTable {
+    /// Reads a configuration. A provider without a route gets one for all models.
+    pub(crate) fn new(
+        providers: Vec<Arc<dyn LlmProvider>>,
+        mut routes: Vec<Route>,
+        aliases: Vec<(String, Vec<String>)>,
+    ) -> Result<Self, BuildError> {
+        let mut faults = Vec::new();
+        for provider in &providers {
+            if !routes.iter().any(|route| route.provider == provider.name()) {
+                routes.push(Route::to(provider.name()));
+            }
+        }
+        let (providers, by_name) = name_providers(providers, &mut faults);
+        let mut table = Self {
+            providers,
+            by_name,
+            rules: Vec::with_capacity(routes.len()),
+            patterns: Vec::new(),
+            index: Index::new([]),
+            aliases: HashMap::new(),
+        };
+        table.read_routes(&routes, &mut faults);
+        table.aliases = alias::resolve(aliases, &table, &mut faults);
+        if faults.is_empty() { Ok(table) } else { Err(BuildError { faults }) }
+    }
+
+    fn read_routes(&mut self, routes: &[Route], faults: &mut Vec<BuildFault>) {
+        let mut hits = Vec::new();
+        for route in routes {
+            let name = &route.provider;
+            for (pattern, problem) in route.models.iter().filter_map(|text| Some((text, pattern::fault(text)?))) {
+                let (provider, pattern) = (name.clone(), pattern.clone());
+                faults.push(BuildFault::BadPattern { provider, pattern, problem });
+            }
+            let Some(&provider) = self.by_name.get(name.as_str()) else {
+                let near = near(name, self.by_name.keys());
+                faults.push(BuildFault::UnknownProvider { provider: name.clone(), near });
+                continue;
+            };
+            let rule = self.rules.len();
+            let &Route { priority, max_tokens_limit, enabled, .. } = route;
+            self.rules.push(Rule { provider, priority, max_tokens_limit, enabled });
+            self.providers[provider].rules.push(rule);
+            let all = ["*".to_owned()];
+            let models = if route.models.is_empty() { &all } else { route.models.as_slice() };
+            for model in models {
+                let pattern = self.patterns.len();
+                self.patterns.push(model.as_str().into());
+                hits.push(Hit { rule, pattern });
+            }
+        }
+        self.index = Index::new(hits.into_iter().map(|hit| (&*self.patterns[hit.pattern], hit)));
+    }
+
+    /// Who is asked, in which order, and why; see the crate page for the rules.
+    ///
+    /// The same arguments give the same plan.
+    ///
+    /// # Errors
+    ///
+    /// Nobody can be asked: with those passed over and the reasons if a route matches, otherwise with the known names
+    /// that look like the one asked for.
+    pub fn plan(&self, query: &Query<'_>, strategy: Strategy, turn: Turn) -> Result<Plan, NoRoute> {
+        let alias = self.aliases.get(query.model);
+        let mut entries = Vec::new();
+        let mut model = None;
+        match alias {
+            Some(alias) => self.enter_alias(alias, &mut entries),
+            None => {
+                let reading = self.read(query.model);
+                self.enter(reading, 0, 0, &mut entries);
+                model = Some(reading.model());
+            }
+        }
+        let passed_over = self.pass_over(&mut entries, query);
+        if entries.is_empty() {
+            let near = if passed_over.is_empty() { near(query.model, self.names()) } else { Vec::new() };
+            return Err(plan::no_route(query.model, &passed_over, near));
+        }
+        once_each(&mut entries);
+        strategy.rank(&mut entries, turn);
+        let asked_for = model.map(Arc::from);
+        let candidates = entries.iter().map(|entry| self.candidate(entry, alias, asked_for.as_ref())).collect();
+        Ok(Plan { candidates, passed_over })
+    }
+
+    /// The names that are spelled out in routes, and the aliases; in no order.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.index.names().chain(self.aliases.keys().map(|name| &**name))
+    }
+
+    /// Understands a name that is no alias.
+    fn read<'a>(&self, name: &'a str) -> Reading<'a> {
+        if !self.index.spells(name)
+            && let Some((first, rest)) = name.split_once('/')
+            && let Some(&provider) = self.by_name.get(first)
+            && !rest.is_empty()
+        {
+            return Reading::Direct(provider, rest);
+        }
+        Reading::Routes(name)
+    }
+
+    fn enter_alias(&self, alias: &Alias, entries: &mut Vec<Entry>) {
+        for (place, target) in alias.targets.iter().enumerate() {
+            let name = &alias.models[target.model];
+            let reading = match target.provider {
+                Some(provider) => Reading::Direct(provider, name),
+                None => Reading::Routes(name),
+            };
+            self.enter(reading, place, target.model, entries);
+        }
+    }
+
+    /// Enters all rules that match.
+    fn enter(&self, reading: Reading<'_>, target: usize, model: usize, entries: &mut Vec<Entry>) {
+        let entry = |hit: &Hit, specificity| {
+            let Rule { provider, priority, .. } = self.rules[hit.rule];
+            Entry { target, priority, specificity, rule: hit.rule, provider, model, pattern: Some(hit.pattern) }
+        };
+        match reading {
+            Reading::Routes(name) => {
+                self.index.find(name, |specificity, hit| entries.push(entry(hit, specificity)));
+            }
+            // Its routes are not asked whether they match, since the caller decided, but their limits hold: those of
+            // the routes that are meant for the model, or of all where none is.
+            Reading::Direct(provider, name) => {
+                let before = entries.len();
+                self.index.find(name, |specificity, hit| {
+                    if self.rules[hit.rule].provider == provider {
+                        entries.push(Entry { pattern: None, ..entry(hit, specificity) });
+                    }
+                });
+                if entries.len() == before {
+                    entries.extend(self.providers[provider].rules.iter().map(|&rule| Entry {
+                        pattern: None,
+                        ..entry(&Hit { rule, pattern: 0 }, Specificity::Any)
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Takes out the rules that something stands against.
+    fn pass_over(&self, entries: &mut Vec<Entry>, query: &Query<'_>) -> Vec<PassedOver> {
+        let mut passed = Vec::new();
+        entries.retain(|entry| {
+            let objection = self.rules[entry.rule].objection(query);
+            let asked = objection.is_none();
+            passed.extend(objection.map(|why| (entry.rule, why)));
+            asked
+        });
+        passed.sort_unstable_by_key(|(rule, _)| *rule);
+        passed.dedup_by_key(|(rule, _)| *rule);
+        let name = |rule: usize| Arc::clone(&self.providers[self.rules[rule].provider].name);
+        passed.into_iter().map(|(rule, why)| PassedOver { provider: name(rule), why }).collect()
+    }
+
+    fn candidate(&self, entry: &Entry, alias: Option<&Alias>, asked_for: Option<&Arc<str>>) -> Candidate {
+        let way = match entry.pattern {
+            Some(pattern) => {
+                Way::Pattern { pattern: Arc::clone(&self.patterns[pattern]), priority: entry.priority }
+            }
+            None => Way::Direct,
+        };
+        let model = asked_for.or_else(|| alias?.models.get(entry.model));
+        Candidate {
+            provider: Arc::clone(&self.providers[entry.provider].asked),
+            model: model.map(Arc::clone).unwrap_or_default(),
+            why: Why { alias: alias.map(|alias| Arc::clone(&alias.name)), way },
+        }
+    }
+
+    pub(crate) fn provider(&self, name: &str) -> Option<&Arc<dyn LlmProvider>> {
+        self.by_name.get(name).map(|&at| &self.providers[at].asked)
+    }
+
+    pub(crate) fn providers(&self) -> impl ExactSizeIterator<Item = &Arc<dyn LlmProvider>> {
+        self.providers.iter().map(|provider| &provider.asked)
+    }
+}
+
+impl fmt::Debug for RouteTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteTable")
+            .field("providers", &self.providers.iter().map(|provider| &*provider.name).collect::<Vec<_>>())
+            .field("routes", &self.rules.len())
+            .field("aliases", &self.aliases.len())
+            .finish_non_exhaustive()
+    }
+}
+
+type ByName = HashMap<Arc<str>, usize>;
+
+fn name_providers(all: Vec<Arc<dyn LlmProvider>>, faults: &mut Vec<BuildFault>) -> (Vec<Provider>, ByName) {
+    let mut providers = Vec::with_capacity(all.len());
+    let mut by_name = ByName::with_capacity(all.len());
+    for asked in all {
+        let name: Arc<str> = asked.name().into();
+        let problem = if name.is_empty() {
+            Some("it has no name")
+        } else if name.contains('/') {
+            Some("a name without `/` is needed, since `provider/model` ends it there")
+        } else if by_name.contains_key(&name) {
+            Some("the name is taken by another provider")
+        } else {
+            None
+        };
+        if let Some(problem) = problem {
+            faults.push(BuildFault::BadProvider { provider: name.to_string(), problem });
+        }
+        by_name.entry(Arc::clone(&name)).or_insert(providers.len());
+        providers.push(Provider { name, asked, rules: Vec::new() });
+    }
+    (providers, by_name)
+}
+
+/// Leaves of all ways to the same model of the same provider the best one.
+fn once_each(entries: &mut Vec<Entry>) {
+    if entries.len() > 1 {
+        entries.sort_unstable_by_key(|entry| (entry.provider, entry.model, *entry));
+        entries.dedup_by_key(|entry| (entry.provider, entry.model));
+    }
+}
+
+// === impl Rule and others ===
+
+impl Rule {
+    fn objection(&self, query: &Query<'_>) -> Option<Objection> {
+        if !self.enabled {
+            return Some(Objection::Disabled);
+        }
+        match (query.max_tokens, self.max_tokens_limit) {
+            (Some(asked), Some(limit)) if asked > limit => Some(Objection::OverLimit { asked, limit }),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Reading<'a> {
+    fn model(self) -> &'a str {
+        match self {
+            Self::Routes(model) | Self::Direct(_, model) => model,
+        }
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.faults.iter().enumerate() {
+            write!(f, "{}{fault}", if index == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+impl fmt::Display for DidYouMean<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.first() {
+            Some(near) => write!(f, "; did you mean `{near}`?"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

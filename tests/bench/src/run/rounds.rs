@@ -1,0 +1,168 @@
+//! The rounds: in each, every phase is done by the floor and by the subject one after the other, and they take
+//! turns in who is first, so that a machine that gets slower meanwhile does not favour one of them.
+
+use std::time::Duration;
+
+use super::{
+    bed::{Bed, Proxy, Side},
+    size::{BURST, DELAY_LINES, FIRST, LINES, PACED_LINES, PACES, STEADY, STREAM_LINES, Size},
+};
+use crate::{
+    failure::Failure,
+    load::{self, Crew, Target},
+    mock::Script,
+    samples::{Quantiles, Samples},
+};
+
+/// The stall that DESIGN.md forbids: an event held by Nagle's algorithm until a delayed acknowledgement, which
+/// Linux sends after 40 ms.
+pub(crate) const STALL: Duration = Duration::from_millis(40);
+
+/// One value per round and side, floor first.
+#[derive(Default)]
+pub(crate) struct Versus {
+    pub(crate) rounds: [Vec<f64>; 2],
+}
+
+/// Percentiles per round: of calls to the mock itself, through the floor, through the subject.
+#[derive(Default)]
+pub(crate) struct Beside {
+    pub(crate) direct: Vec<Quantiles>,
+    pub(crate) through: [Vec<Quantiles>; 2],
+}
+
+/// Events that were timed, and those of them that came [`STALL`] late or later.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Stalls {
+    events: usize,
+    late: usize,
+}
+
+/// Everything that the rounds brought.
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// CPU per plain call, in microseconds.
+    pub(crate) call_cpu: Versus,
+    /// CPU per steady event, in microseconds.
+    pub(crate) event_cpu: Versus,
+    /// CPU per burst event, in microseconds.
+    pub(crate) burst_cpu: Versus,
+    /// Time of a plain call when nobody else calls.
+    pub(crate) alone: Beside,
+    /// Time of a plain call at each of [`PACES`].
+    pub(crate) paced: [Beside; 2],
+    /// Time to the first event.
+    pub(crate) first: Beside,
+    /// Delay of an event.
+    pub(crate) delay: Beside,
+    /// Late events of both sides, floor first.
+    pub(crate) stalls: [Stalls; 2],
+}
+
+// === impl Tally ===
+
+impl Tally {
+    /// Measures one round of everything.
+    ///
+    /// # Errors
+    /// When a call fails.
+    pub(crate) async fn round(&mut self, bed: &Bed, size: &Size, round: u32) -> Result<(), Failure> {
+        let mut order = Side::BOTH;
+        order.rotate_left((round % 2) as usize);
+
+        for side in order {
+            let cpu = call_cpu(bed.proxy(side)?, size.cpu_calls).await?;
+            self.call_cpu.rounds[side as usize].push(cpu);
+        }
+        for side in order {
+            let cpu = event_cpu(bed.proxy(side)?, STEADY, STREAM_LINES, size.steady_streams).await?;
+            self.event_cpu.rounds[side as usize].push(cpu);
+        }
+        for side in order {
+            let cpu = event_cpu(bed.proxy(side)?, BURST, LINES, size.burst_streams).await?;
+            self.burst_cpu.rounds[side as usize].push(cpu);
+        }
+
+        let targets = [None, Some(order[0]), Some(order[1])];
+        for side in targets {
+            let mut crew = Crew::dial(target(bed, side)?, 1).await?;
+            let samples = crew.calls(&load::call_body(), size.timed_calls).await?;
+            self.alone.push(side, samples);
+        }
+        for (pace, beside) in PACES.iter().zip(&mut self.paced) {
+            let Some(paced_for) = size.paced_for else { continue };
+            let count = (f64::from(*pace) * paced_for.as_secs_f64()) as usize;
+            for side in targets {
+                let mut crew = Crew::dial(target(bed, side)?, PACED_LINES).await?;
+                beside.push(side, crew.paced(&load::call_body(), *pace, count).await?);
+            }
+        }
+        for side in targets {
+            let mut crew = Crew::dial(target(bed, side)?, 1).await?;
+            self.first.push(side, crew.streams(FIRST, size.first_streams).await?.first);
+        }
+        for side in targets {
+            let mut crew = Crew::dial(target(bed, side)?, DELAY_LINES).await?;
+            let delay = crew.streams(STEADY, size.delay_streams).await?.delay;
+            if let Some(side) = side {
+                self.stalls[side as usize].push(&delay);
+            }
+            self.delay.push(side, delay);
+        }
+        Ok(())
+    }
+}
+
+fn target(bed: &Bed, side: Option<Side>) -> Result<&Target, Failure> {
+    Ok(match side {
+        None => &bed.direct,
+        Some(side) => &bed.proxy(side)?.target,
+    })
+}
+
+async fn call_cpu(proxy: &Proxy, calls: usize) -> Result<f64, Failure> {
+    let mut crew = Crew::dial(&proxy.target, LINES).await?;
+    let before = proxy.process.cpu()?;
+    crew.calls(&load::call_body(), calls).await?;
+    Ok(micros_each(proxy.process.cpu()?.saturating_sub(before), calls))
+}
+
+/// The call around a stream is in the number too: a hundredth of a call per event in a steady stream.
+async fn event_cpu(proxy: &Proxy, script: Script, lines: usize, streams: usize) -> Result<f64, Failure> {
+    let mut crew = Crew::dial(&proxy.target, lines).await?;
+    let before = proxy.process.cpu()?;
+    crew.streams(script, streams).await?;
+    let events = streams * script.events() as usize;
+    Ok(micros_each(proxy.process.cpu()?.saturating_sub(before), events))
+}
+
+fn micros_each(cpu: Duration, count: usize) -> f64 {
+    cpu.as_secs_f64() * 1e6 / count as f64
+}
+
+// === impl Beside ===
+
+impl Beside {
+    fn push(&mut self, side: Option<Side>, samples: Samples) {
+        let rounds = match side {
+            None => &mut self.direct,
+            Some(side) => &mut self.through[side as usize],
+        };
+        rounds.push(samples.quantiles());
+    }
+}
+
+// === impl Stalls ===
+
+impl Stalls {
+    fn push(&mut self, delay: &Samples) {
+        let (events, late) = delay.at_least(STALL);
+        self.events += events;
+        self.late += late;
+    }
+
+    /// Late events per 10,000.
+    pub(crate) fn per_10k(self) -> f64 {
+        self.late as f64 * 1e4 / self.events as f64
+    }
+}
