@@ -9,7 +9,7 @@ use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use http::HeaderMap;
 
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Quirks};
 use crate::embedding::{EmbeddingRequest, EmbeddingResponse};
 use crate::failure::{FailureKind, FidelityNote, UpstreamFailure};
 use crate::model::ModelInfo;
@@ -66,6 +66,11 @@ pub trait LlmProvider: Send + Sync + fmt::Debug {
     fn speaks(&self, dialect: Dialect) -> bool {
         let _ = dialect;
         false
+    }
+
+    /// How it departs from the dialects it speaks, for those who watch what is passed through.
+    fn quirks(&self) -> Quirks {
+        Quirks::NONE
     }
 
     /// Sends a body of a dialect it [`speaks`](Self::speaks), unread, and gives back the answer unread.

@@ -1,1 +1,37 @@
-//! placeholder
+//! The pipeline from a request's bytes to an answer's, without HTTP.
+//!
+//! [`Gateway::call`] is the way of every call, and its text is its order; read it first. Around it: what comes in
+//! ([`Call`]), what goes out ([`Reply`]), checks of your own ([`Guard`]), and what is told when a call is over
+//! ([`Observer`], [`CallRecord`]).
+//!
+//! ```
+//! use hoosh_core::{InferenceRequest, ProviderType};
+//! use hoosh_gateway::{Call, Gateway};
+//! use hoosh_providers::{HttpProvider, ProviderSettings};
+//! use hoosh_router::Router;
+//!
+//! # async fn doc() -> Result<(), Box<dyn std::error::Error>> {
+//! let ollama = HttpProvider::new(ProviderSettings::new(ProviderType::Ollama))?;
+//! let router = Router::builder().provider(std::sync::Arc::new(ollama)).build()?;
+//! let gateway = Gateway::builder(router).build();
+//!
+//! let request = InferenceRequest { model: "llama3".into(), prompt: "Say hi.".into(), ..Default::default() };
+//! let reply = gateway.call(Call::chat(&request)?).await?;
+//! println!("{} answered", reply.head.provider);
+//! # Ok(())
+//! # }
+//! ```
+
+mod call;
+mod gateway;
+mod guard;
+mod lane;
+mod listing;
+mod reply;
+mod settle;
+
+pub use call::{Call, CallerId, RequestId};
+pub use gateway::{Gateway, GatewayBuilder, HealthReport};
+pub use guard::Guard;
+pub use reply::{Reply, ReplyBody, ReplyHead, ReplyStream};
+pub use settle::{CallRecord, Observer, Outcome};

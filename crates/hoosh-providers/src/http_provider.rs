@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt, stream};
-use hoosh_core::dialect::{Codec, DecodeStream, Dialect, Target, openai_embeddings};
+use hoosh_core::dialect::{Codec, DecodeStream, Dialect, Quirks, Target, openai_embeddings};
 use hoosh_core::{
     ByteStream, EmbeddingRequest, EmbeddingResponse, EventStream, FailureKind, InferenceRequest, InferenceResponse,
     LlmProvider, ModelInfo, ProviderHealth, ProviderType, StreamEvent, UpstreamFailure, WireBody, WireReply,
@@ -308,6 +308,10 @@ impl LlmProvider for HttpProvider {
 
     fn speaks(&self, dialect: Dialect) -> bool {
         self.preset.dialects.contains(&dialect)
+    }
+
+    fn quirks(&self) -> Quirks {
+        self.preset.quirks
     }
 
     fn forward(&self, request: WireRequest) -> BoxFuture<'_, Result<WireReply, UpstreamFailure>> {

@@ -39,7 +39,10 @@ impl<'p> Failover<'p> {
     }
 
     /// What to do now. Each call moves on by one candidate.
-    #[expect(clippy::should_implement_trait, reason = "a step depends on what was observed; it is no iterator")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a step depends on what was observed; it is no iterator"
+    )]
     pub fn next(&mut self) -> Step<'p> {
         self.rest.next().map_or(Step::GiveUp, Step::Try)
     }
@@ -86,7 +89,8 @@ mod tests {
         assert_eq!(asked, expect);
         assert!(matches!(failover.next(), Step::GiveUp), "giving up is for good");
         assert_eq!(failover.failures().len(), expect.len());
-        let told: Vec<String> = failover.into_failures().into_iter().map(|failure| failure.provider).collect();
+        let told: Vec<String> =
+            failover.into_failures().into_iter().map(|failure| failure.provider).collect();
         assert_eq!(told, expect);
     }
 

@@ -54,7 +54,9 @@ fn bytes(event: &StreamEvent) -> usize {
     let more = match event {
         StreamEvent::Start { id, model, .. } => id.len() + model.len(),
         StreamEvent::Logprobs { json, .. } => json.get().len(),
-        StreamEvent::Extra { fields, .. } => fields.iter().map(|(name, value)| name.len() + value.get().len()).sum(),
+        StreamEvent::Extra { fields, .. } => {
+            fields.iter().map(|(name, value)| name.len() + value.get().len()).sum()
+        }
         _ => 0,
     };
     size_of::<StreamEvent>() + more
@@ -139,7 +141,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_held_is_bounded() {
-        let big = || StreamEvent::Start { id: "x".repeat(STREAM_HOLD_BYTES_MAX / 2), model: "m".into(), created: None };
+        let big = || StreamEvent::Start {
+            id: "x".repeat(STREAM_HOLD_BYTES_MAX / 2),
+            model: "m".into(),
+            created: None,
+        };
         let all = || vec![Ok(big()), Ok(big()), Ok(big()), Ok(text("hi"))];
         check(all(), 2, Ok(all())).await;
     }

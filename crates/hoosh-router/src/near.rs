@@ -77,7 +77,9 @@ mod tests {
 
     #[test]
     fn an_unrelated_name_finds_nothing() {
-        for model in ["mistral-large", "x", "", "deepseek-reasoner", "qwen3-coder", "no-such-model", "dall-e-3"] {
+        for model in
+            ["mistral-large", "x", "", "deepseek-reasoner", "qwen3-coder", "no-such-model", "dall-e-3"]
+        {
             check(model, &[]);
         }
     }

@@ -58,7 +58,8 @@ struct Turns([AtomicU64; TURN_COUNTERS]);
 // === impl RouterBuilder ===
 
 impl RouterBuilder {
-    /// Adds a provider. Without any [`Route`] to it, it is asked for every model at the default priority.
+    /// Adds a provider. Without any [`Route`] to it, it is asked for every model at the default priority, behind the
+    /// routes that are written.
     pub fn provider(mut self, provider: Arc<dyn LlmProvider>) -> Self {
         self.providers.push(provider);
         self

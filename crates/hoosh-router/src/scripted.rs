@@ -110,11 +110,11 @@ impl LlmProvider for Scripted {
     }
 
     fn list_models(&self) -> BoxFuture<'_, Result<Vec<ModelInfo>, UpstreamFailure>> {
-        unimplemented!("the router never asks")
+        unreachable!("the router never asks")
     }
 
     fn health_check(&self) -> BoxFuture<'_, Result<ProviderHealth, UpstreamFailure>> {
-        unimplemented!("the router never asks")
+        unreachable!("the router never asks")
     }
 }
 

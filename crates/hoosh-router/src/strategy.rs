@@ -130,7 +130,8 @@ mod tests {
             model: 0,
             pattern: None,
         };
-        let all = [entry(0, 0, 1), entry(1, 0, 1), entry(2, 0, 1), entry(3, 0, 2), entry(4, 1, 1), entry(5, 1, 1)];
+        let all =
+            [entry(0, 0, 1), entry(1, 0, 1), entry(2, 0, 1), entry(3, 0, 2), entry(4, 1, 1), entry(5, 1, 1)];
         for (turn, expect) in [
             (0, [0, 1, 2, 3, 4, 5]),
             (1, [1, 2, 0, 3, 5, 4]),

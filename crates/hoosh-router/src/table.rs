@@ -128,7 +128,8 @@ pub struct RouteTable {
 struct Provider {
     name: Arc<str>,
     asked: Arc<dyn LlmProvider>,
-    rules: Vec<usize>,
+    /// The rule that allows most: what holds for a model that none of its routes is meant for.
+    loosest: usize,
 }
 
 /// A route without its patterns.
@@ -175,7 +176,7 @@ impl Route {
 // === impl RouteTable ===
 
 impl RouteTable {
-    /// Reads a configuration. A provider without a route gets one for all models.
+    /// Reads a configuration. A provider without a route gets one for all models, behind those that are written.
     pub(crate) fn new(
         providers: Vec<Arc<dyn LlmProvider>>,
         mut routes: Vec<Route>,
@@ -205,7 +206,9 @@ impl RouteTable {
         let mut hits = Vec::new();
         for route in routes {
             let name = &route.provider;
-            for (pattern, problem) in route.models.iter().filter_map(|text| Some((text, pattern::fault(text)?))) {
+            for (pattern, problem) in
+                route.models.iter().filter_map(|text| Some((text, pattern::fault(text)?)))
+            {
                 let (provider, pattern) = (name.clone(), pattern.clone());
                 faults.push(BuildFault::BadPattern { provider, pattern, problem });
             }
@@ -217,7 +220,11 @@ impl RouteTable {
             let rule = self.rules.len();
             let &Route { priority, max_tokens_limit, enabled, .. } = route;
             self.rules.push(Rule { provider, priority, max_tokens_limit, enabled });
-            self.providers[provider].rules.push(rule);
+            let loosest = &mut self.providers[provider].loosest;
+            if self.rules.get(*loosest).is_none_or(|before| before.allowance() < self.rules[rule].allowance())
+            {
+                *loosest = rule;
+            }
             let all = ["*".to_owned()];
             let models = if route.models.is_empty() { &all } else { route.models.as_slice() };
             for model in models {
@@ -239,15 +246,11 @@ impl RouteTable {
     /// that look like the one asked for.
     pub fn plan(&self, query: &Query<'_>, strategy: Strategy, turn: Turn) -> Result<Plan, NoRoute> {
         let alias = self.aliases.get(query.model);
+        let reading = self.read(query.model);
         let mut entries = Vec::new();
-        let mut model = None;
         match alias {
-            Some(alias) => self.enter_alias(alias, &mut entries),
-            None => {
-                let reading = self.read(query.model);
-                self.enter(reading, 0, 0, &mut entries);
-                model = Some(reading.model());
-            }
+            Some(alias) => entries.extend_from_slice(&alias.entries),
+            None => self.enter(reading, 0, 0, &mut entries),
         }
         let passed_over = self.pass_over(&mut entries, query);
         if entries.is_empty() {
@@ -256,8 +259,14 @@ impl RouteTable {
         }
         once_each(&mut entries);
         strategy.rank(&mut entries, turn);
-        let asked_for = model.map(Arc::from);
-        let candidates = entries.iter().map(|entry| self.candidate(entry, alias, asked_for.as_ref())).collect();
+        let own = [Arc::from(reading.model())];
+        let models = alias.map_or(&own[..], |alias| &alias.models);
+        let candidate = |entry: &Entry| Candidate {
+            provider: Arc::clone(&self.providers[entry.provider].asked),
+            model: Arc::clone(&models[entry.model]),
+            why: Why { alias: alias.map(|alias| Arc::clone(&alias.name)), way: self.way(entry) },
+        };
+        let candidates = entries.iter().map(candidate).collect();
         Ok(Plan { candidates, passed_over })
     }
 
@@ -278,29 +287,26 @@ impl RouteTable {
         Reading::Routes(name)
     }
 
-    fn enter_alias(&self, alias: &Alias, entries: &mut Vec<Entry>) {
-        for (place, target) in alias.targets.iter().enumerate() {
-            let name = &alias.models[target.model];
-            let reading = match target.provider {
-                Some(provider) => Reading::Direct(provider, name),
-                None => Reading::Routes(name),
-            };
-            self.enter(reading, place, target.model, entries);
-        }
-    }
-
     /// Enters all rules that match.
     fn enter(&self, reading: Reading<'_>, target: usize, model: usize, entries: &mut Vec<Entry>) {
         let entry = |hit: &Hit, specificity| {
             let Rule { provider, priority, .. } = self.rules[hit.rule];
-            Entry { target, priority, specificity, rule: hit.rule, provider, model, pattern: Some(hit.pattern) }
+            Entry {
+                target,
+                priority,
+                specificity,
+                rule: hit.rule,
+                provider,
+                model,
+                pattern: Some(hit.pattern),
+            }
         };
         match reading {
             Reading::Routes(name) => {
                 self.index.find(name, |specificity, hit| entries.push(entry(hit, specificity)));
             }
-            // Its routes are not asked whether they match, since the caller decided, but their limits hold: those of
-            // the routes that are meant for the model, or of all where none is.
+            // Whether a route matches is not asked, since the caller decided, but limits hold: those of the routes that
+            // are meant for the model, or the widest where none is.
             Reading::Direct(provider, name) => {
                 let before = entries.len();
                 self.index.find(name, |specificity, hit| {
@@ -309,10 +315,8 @@ impl RouteTable {
                     }
                 });
                 if entries.len() == before {
-                    entries.extend(self.providers[provider].rules.iter().map(|&rule| Entry {
-                        pattern: None,
-                        ..entry(&Hit { rule, pattern: 0 }, Specificity::Any)
-                    }));
+                    let hit = Hit { rule: self.providers[provider].loosest, pattern: 0 };
+                    entries.push(Entry { pattern: None, ..entry(&hit, Specificity::Any) });
                 }
             }
         }
@@ -333,18 +337,12 @@ impl RouteTable {
         passed.into_iter().map(|(rule, why)| PassedOver { provider: name(rule), why }).collect()
     }
 
-    fn candidate(&self, entry: &Entry, alias: Option<&Alias>, asked_for: Option<&Arc<str>>) -> Candidate {
-        let way = match entry.pattern {
+    fn way(&self, entry: &Entry) -> Way {
+        match entry.pattern {
             Some(pattern) => {
                 Way::Pattern { pattern: Arc::clone(&self.patterns[pattern]), priority: entry.priority }
             }
             None => Way::Direct,
-        };
-        let model = asked_for.or_else(|| alias?.models.get(entry.model));
-        Candidate {
-            provider: Arc::clone(&self.providers[entry.provider].asked),
-            model: model.map(Arc::clone).unwrap_or_default(),
-            why: Why { alias: alias.map(|alias| Arc::clone(&alias.name)), way },
         }
     }
 
@@ -387,7 +385,7 @@ fn name_providers(all: Vec<Arc<dyn LlmProvider>>, faults: &mut Vec<BuildFault>) 
             faults.push(BuildFault::BadProvider { provider: name.to_string(), problem });
         }
         by_name.entry(Arc::clone(&name)).or_insert(providers.len());
-        providers.push(Provider { name, asked, rules: Vec::new() });
+        providers.push(Provider { name, asked, loosest: usize::MAX });
     }
     (providers, by_name)
 }
@@ -403,6 +401,11 @@ fn once_each(entries: &mut Vec<Entry>) {
 // === impl Rule and others ===
 
 impl Rule {
+    /// What lets more requests pass is greater.
+    fn allowance(&self) -> (bool, u64) {
+        (self.enabled, self.max_tokens_limit.unwrap_or(u64::MAX))
+    }
+
     fn objection(&self, query: &Query<'_>) -> Option<Objection> {
         if !self.enabled {
             return Some(Objection::Disabled);

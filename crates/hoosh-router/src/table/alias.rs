@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use hoosh_core::limits::ALIAS_HOPS_MAX;
 
-use super::{BuildFault, Reading, RouteTable};
+use super::{BuildFault, RouteTable};
+use crate::strategy::Entry;
 
 /// A name that stands for others.
 #[derive(Debug)]
@@ -13,17 +14,8 @@ pub(super) struct Alias {
     pub(super) name: Arc<str>,
     /// The providers' names for the models it leads to, each once.
     pub(super) models: Vec<Arc<str>>,
-    /// Where it leads, the first choice first.
-    pub(super) targets: Vec<Target>,
-}
-
-/// One end of an alias.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Target {
-    /// The provider that is asked, if it is named; otherwise the routes decide.
-    pub(super) provider: Option<usize>,
-    /// Place of the model in [`Alias::models`].
-    pub(super) model: usize,
+    /// All rules that match what it leads to.
+    pub(super) entries: Vec<Entry>,
 }
 
 /// Follows aliases to names that are none.
@@ -51,13 +43,16 @@ pub(super) fn resolve(
             faults.push(BuildFault::BadAlias { alias: alias.clone(), problem });
         }
     }
+    // A table with a fault is never used, and a broken route would seem to lead other aliases nowhere.
+    let sound = faults.is_empty();
     let mut resolved = HashMap::new();
     for (alias, _) in &aliases {
         match follower.follow(alias, &mut Vec::new()) {
-            Ok(ends) => {
+            Ok(ends) if sound => {
                 let name: Arc<str> = alias.as_str().into();
                 resolved.insert(Arc::clone(&name), Alias::new(name, &ends.names, table, faults));
             }
+            Ok(_) => {}
             // Each alias of a circle comes upon it.
             Err(fault) if faults.contains(&fault) => {}
             Err(fault) => faults.push(fault),
@@ -143,21 +138,16 @@ fn too_deep(alias: &str) -> BuildFault {
 
 impl Alias {
     fn new(name: Arc<str>, ends: &[&str], table: &RouteTable, faults: &mut Vec<BuildFault>) -> Self {
-        let mut alias = Self { name, models: Vec::new(), targets: Vec::new() };
-        for &end in ends {
+        let mut alias = Self { name, models: Vec::new(), entries: Vec::new() };
+        for (target, &end) in ends.iter().enumerate() {
             let reading = table.read(end);
-            let mut entries = Vec::new();
-            table.enter(reading, 0, 0, &mut entries);
-            if entries.is_empty() {
+            let model = alias.model(reading.model());
+            let before = alias.entries.len();
+            table.enter(reading, target, model, &mut alias.entries);
+            if alias.entries.len() == before {
                 let (alias, target) = (alias.name.to_string(), end.to_owned());
                 faults.push(BuildFault::AliasToNowhere { alias, target });
             }
-            let provider = match reading {
-                Reading::Direct(provider, _) => Some(provider),
-                Reading::Routes(_) => None,
-            };
-            let model = alias.model(reading.model());
-            alias.targets.push(Target { provider, model });
         }
         alias
     }

@@ -1,0 +1,491 @@
+//! Cases as data, then random tables against a reference that does everything the slow and obvious way.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::scripted::Scripted;
+
+fn providers<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<Arc<dyn LlmProvider>> {
+    names.into_iter().map(|name| Scripted::new(name, []) as Arc<dyn LlmProvider>).collect()
+}
+
+fn route(provider: &str, models: &[&str], priority: u32) -> Route {
+    let models = models.iter().map(|&model| model.to_owned()).collect();
+    Route { models, priority, ..Route::to(provider) }
+}
+
+fn alias(name: &str, targets: &[&str]) -> (String, Vec<String>) {
+    (name.to_owned(), targets.iter().map(|&target| target.to_owned()).collect())
+}
+
+/// Two machines here, two services elsewhere.
+fn house() -> RouteTable {
+    let routes = vec![
+        route("ollama", &["llama*", "smollm2-135m", "text-embedding-*"], 1),
+        route("llamacpp", &["smollm2-*", "llama3"], 1),
+        route("groq", &["meta-llama/Llama-3", "llama-3.3-70b", "*-versatile"], 2),
+        Route { max_tokens_limit: Some(1000), ..route("groq", &["llama*"], 5) },
+        Route { enabled: false, ..route("retired", &["llama*", "old-model"], 1) },
+    ];
+    let aliases = vec![
+        alias("fast", &["llama3", "groq/llama-3.1-8b-instant"]),
+        alias("best", &["openrouter/anthropic/claude-opus", "fast"]),
+        alias("groq/fast", &["groq/whatever"]),
+        alias("twice", &["llama3", "ollama/llama3", "groq/llama3"]),
+    ];
+    let names = ["ollama", "llamacpp", "groq", "openrouter", "retired"];
+    RouteTable::new(providers(names), routes, aliases).unwrap()
+}
+
+/// Compares the plan as it is told, or `nobody` and those passed over.
+#[track_caller]
+fn check(table: &RouteTable, model: &str, max_tokens: Option<u64>, expect: &str) {
+    let told = match table.plan(&Query { model, max_tokens }, Strategy::Priority, Turn(0)) {
+        Ok(plan) => plan.to_string(),
+        Err(no_route) => {
+            let told = |(provider, why)| format!("; not {provider} ({why})");
+            "nobody".to_owned() + &no_route.considered.into_iter().map(told).collect::<String>()
+        }
+    };
+    assert_eq!(told, expect, "{model}");
+}
+
+#[test]
+fn the_lower_priority_is_first_then_the_more_specific_pattern_then_the_order() {
+    check(
+        &house(),
+        "llama3",
+        None,
+        "llamacpp/llama3 (pattern `llama3`, priority 1), then ollama/llama3 (pattern `llama*`, priority 1), \
+         then groq/llama3 (pattern `llama*`, priority 5), then openrouter/llama3 (pattern `*`, priority 100); \
+         not retired (its route is disabled)",
+    );
+    check(
+        &house(),
+        "smollm2-135m",
+        None,
+        "ollama/smollm2-135m (pattern `smollm2-135m`, priority 1), \
+         then llamacpp/smollm2-135m (pattern `smollm2-*`, priority 1), \
+         then openrouter/smollm2-135m (pattern `*`, priority 100)",
+    );
+}
+
+#[test]
+fn a_provider_is_asked_once_for_a_model_by_its_best_route() {
+    check(
+        &house(),
+        "llama-3.3-70b",
+        None,
+        "ollama/llama-3.3-70b (pattern `llama*`, priority 1), \
+         then groq/llama-3.3-70b (pattern `llama-3.3-70b`, priority 2), \
+         then openrouter/llama-3.3-70b (pattern `*`, priority 100); not retired (its route is disabled)",
+    );
+}
+
+#[test]
+fn a_request_over_a_routes_limit_does_not_go_that_way() {
+    check(
+        &house(),
+        "llama2",
+        Some(1001),
+        "ollama/llama2 (pattern `llama*`, priority 1), then openrouter/llama2 (pattern `*`, priority 100); \
+         not groq (its route allows 1000 tokens, 1001 asked); not retired (its route is disabled)",
+    );
+    let route = Route { max_tokens_limit: Some(10), ..Route::to("a") };
+    let table = RouteTable::new(providers(["a"]), vec![route], vec![]).unwrap();
+    check(&table, "m", Some(10), "a/m (pattern `*`, priority 100)");
+    check(&table, "m", None, "a/m (pattern `*`, priority 100)");
+    check(&table, "m", Some(11), "nobody; not a (its route allows 10 tokens, 11 asked)");
+    check(&table, "a/m", Some(11), "nobody; not a (its route allows 10 tokens, 11 asked)");
+}
+
+#[test]
+fn a_provider_can_be_named() {
+    check(&house(), "groq/llama3", None, "groq/llama3 (provider named)");
+    check(&house(), "groq/never-heard-of", None, "groq/never-heard-of (provider named)");
+    check(&house(), "openrouter/meta-llama/Llama-3", None, "openrouter/meta-llama/Llama-3 (provider named)");
+    check(&house(), "nobody/llama3", None, "openrouter/nobody/llama3 (pattern `*`, priority 100)");
+    check(&house(), "groq/", None, "openrouter/groq/ (pattern `*`, priority 100)");
+}
+
+#[test]
+fn the_limits_of_a_named_provider_hold() {
+    let over = "not groq (its route allows 1000 tokens, 1001 asked)";
+    check(&house(), "groq/llama3", Some(1001), &format!("nobody; {over}"));
+    // No route of groq's is meant for this model, and one of them has no limit.
+    check(&house(), "groq/never-heard-of", Some(1001), "groq/never-heard-of (provider named)");
+    check(&house(), "retired/llama3", None, "nobody; not retired (its route is disabled)");
+    check(&house(), "retired/never-heard-of", None, "nobody; not retired (its route is disabled)");
+}
+
+#[test]
+fn a_name_that_is_spelled_out_is_one_name_even_if_it_looks_like_a_providers() {
+    let table = |names: &[&str]| {
+        let routes = vec![route("groq", &["meta-llama/Llama-3", "meta-llama/*"], 1)];
+        RouteTable::new(providers(names.iter().copied()), routes, vec![]).unwrap()
+    };
+    let names = ["groq", "meta-llama"];
+    check(
+        &table(&names),
+        "meta-llama/Llama-3",
+        None,
+        "groq/meta-llama/Llama-3 (pattern `meta-llama/Llama-3`, priority 1), \
+         then meta-llama/meta-llama/Llama-3 (pattern `*`, priority 100)",
+    );
+    check(&table(&names), "meta-llama/Llama-4", None, "meta-llama/Llama-4 (provider named)");
+    check(
+        &table(&names[..1]),
+        "meta-llama/Llama-4",
+        None,
+        "groq/meta-llama/Llama-4 (pattern `meta-llama/*`, priority 1)",
+    );
+    check(&house(), "groq/fast", None, "groq/whatever (alias `groq/fast`, provider named)");
+}
+
+#[test]
+fn an_alias_keeps_the_order_of_its_targets() {
+    let fast = "llamacpp/llama3 (alias `fast`, pattern `llama3`, priority 1), \
+                then ollama/llama3 (alias `fast`, pattern `llama*`, priority 1), \
+                then groq/llama3 (alias `fast`, pattern `llama*`, priority 5), \
+                then openrouter/llama3 (alias `fast`, pattern `*`, priority 100), \
+                then groq/llama-3.1-8b-instant (alias `fast`, provider named); \
+                not retired (its route is disabled)";
+    check(&house(), "fast", None, fast);
+    let best = format!(
+        "openrouter/anthropic/claude-opus (alias `best`, provider named), then {}",
+        fast.replace("`fast`", "`best`")
+    );
+    check(&house(), "best", None, &best);
+}
+
+#[test]
+fn an_alias_that_names_a_candidate_again_does_not_ask_it_again() {
+    check(
+        &house(),
+        "twice",
+        None,
+        "llamacpp/llama3 (alias `twice`, pattern `llama3`, priority 1), \
+         then ollama/llama3 (alias `twice`, pattern `llama*`, priority 1), \
+         then groq/llama3 (alias `twice`, pattern `llama*`, priority 5), \
+         then openrouter/llama3 (alias `twice`, pattern `*`, priority 100); \
+         not retired (its route is disabled)",
+    );
+}
+
+#[test]
+fn nobody_for_a_name_tells_names_that_are_like_it() {
+    let routes = vec![route("a", &["smollm2-135m", "llama3"], 1)];
+    let table = RouteTable::new(providers(["a"]), routes, vec![alias("small", &["smollm2-135m"])]).unwrap();
+    let near = |model| {
+        let query = Query { model, max_tokens: None };
+        table.plan(&query, Strategy::Priority, Turn(0)).unwrap_err().near
+    };
+    assert_eq!(near("smolm2-135m"), ["smollm2-135m"]);
+    assert_eq!(near("smal"), ["small"]);
+    assert!(near("gpt-4o").is_empty());
+}
+
+#[test]
+fn a_switched_off_model_is_not_offered_as_its_own_near_name() {
+    let routes = vec![Route { enabled: false, ..route("a", &["llama3"], 1) }];
+    let table = RouteTable::new(providers(["a"]), routes, vec![]).unwrap();
+    let query = Query { model: "llama3", max_tokens: None };
+    let no_route = table.plan(&query, Strategy::Priority, Turn(0)).unwrap_err();
+    assert_eq!(no_route.considered, [("a".to_owned(), "its route is disabled".to_owned())]);
+    assert!(no_route.near.is_empty());
+}
+
+#[track_caller]
+fn check_faults(names: &[&str], routes: Vec<Route>, aliases: Vec<(String, Vec<String>)>, expect: &[&str]) {
+    let error = RouteTable::new(providers(names.iter().copied()), routes, aliases).unwrap_err();
+    let told: Vec<String> = error.faults.iter().map(BuildFault::to_string).collect();
+    assert_eq!(told, expect);
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    check_faults(
+        &["a", "", "a", "b/c"],
+        vec![route("a", &["ok", "llama[23]"], 1), route("olama", &["", "*"], 1), route("ollama", &[], 1)],
+        vec![
+            alias("", &["ok"]),
+            alias("x*", &["ok"]),
+            alias("none", &[]),
+            alias("blank", &["ok", ""]),
+            alias("blank", &["elsewhere"]),
+            alias("self", &["self"]),
+        ],
+        &[
+            "provider ``: it has no name",
+            "provider `a`: the name is taken by another provider",
+            "provider `b/c`: a name without `/` is needed, since `provider/model` ends it there",
+            "route to `a`: pattern `llama[23]`: only `*` (any text) and `?` (one character) are special in a pattern",
+            "route to `olama`: pattern ``: it is empty; `*` matches every model",
+            "a route names the provider `olama`, which is not configured",
+            "a route names the provider `ollama`, which is not configured",
+            "alias ``: it has no name",
+            "alias `x*`: an alias is a name, not a pattern",
+            "alias `none`: it leads nowhere; name at least one model",
+            "alias `blank`: one of its models has no name",
+            "alias `blank`: it is defined twice",
+            "aliases go in a circle: self -> self",
+        ],
+    );
+    check_faults(
+        &["ollama"],
+        vec![route("olama", &[], 1)],
+        vec![],
+        &["a route names the provider `olama`, which is not configured; did you mean `ollama`?"],
+    );
+}
+
+#[test]
+fn a_circle_of_aliases_is_told_once() {
+    check_faults(
+        &["a"],
+        vec![],
+        vec![
+            alias("into", &["m", "two"]),
+            alias("two", &["three"]),
+            alias("three", &["one"]),
+            alias("one", &["m", "two"]),
+        ],
+        &["aliases go in a circle: one -> two -> three -> one"],
+    );
+}
+
+#[test]
+fn aliases_are_followed_so_far_and_no_further() {
+    let hops_max = hoosh_core::limits::ALIAS_HOPS_MAX;
+    let chain = |length: usize| -> Vec<_> {
+        let one = |at: usize| {
+            (format!("a{at}"), vec![if at + 1 == length { "m".into() } else { format!("a{}", at + 1) }])
+        };
+        (0..length).map(one).collect()
+    };
+    let table = RouteTable::new(providers(["a"]), vec![], chain(hops_max)).unwrap();
+    check(&table, "a0", None, "a/m (alias `a0`, pattern `*`, priority 100)");
+
+    let fault = "alias `a0` leads through more than 8 aliases";
+    check_faults(&["a"], vec![], chain(hops_max + 1), &[fault]);
+    check_faults(&["a"], vec![], chain(hops_max + 1).into_iter().rev().collect(), &[fault]);
+}
+
+#[test]
+fn aliases_that_branch_at_every_hop_cost_no_more_than_they_are() {
+    let branch = |at: u32| alias(&format!("a{at}"), &[&*format!("a{}", at + 1); 100]);
+    let mut aliases: Vec<_> = (0..7).map(branch).collect();
+    aliases.push(alias("a7", &["m"]));
+    let table = RouteTable::new(providers(["a"]), vec![], aliases).unwrap();
+    check(&table, "a0", None, "a/m (alias `a0`, pattern `*`, priority 100)");
+}
+
+#[test]
+fn an_alias_to_nowhere_is_told() {
+    check_faults(
+        &["a"],
+        vec![route("a", &["llama*"], 1)],
+        vec![alias("fast", &["llama3", "gpt-4o"])],
+        &["alias `fast` leads to `gpt-4o`, which no route serves"],
+    );
+}
+
+// The reference: no index, no compiled aliases, one loop over everything.
+
+struct Reference {
+    providers: Vec<&'static str>,
+    routes: Vec<Route>,
+    aliases: Vec<(String, Vec<String>)>,
+}
+
+/// Place of the target, priority, specificity, place of the route.
+type Rank = (usize, u32, (u32, isize), usize);
+
+type Told = (Vec<(&'static str, String)>, Vec<String>);
+
+impl Reference {
+    fn plan(&self, query: &Query<'_>, strategy: Strategy, turn: Turn) -> Told {
+        let mut ends = Vec::new();
+        self.follow(query.model, &mut ends);
+        let mut passed = BTreeSet::new();
+        let mut found: Vec<(Rank, &'static str, String)> = Vec::new();
+        for (place, end) in ends.iter().enumerate() {
+            let spelled = self.routes.iter().any(|route| route.models.contains(end));
+            let named = end.split_once('/').and_then(|(name, rest)| {
+                Some((*self.providers.iter().find(|provider| **provider == name)?, rest))
+            });
+            let (only, model) = match named {
+                Some((provider, rest)) if !spelled && !rest.is_empty() => (Some(provider), rest),
+                _ => (None, end.as_str()),
+            };
+            let mine = |route: &Route| only.is_none_or(|provider| provider == route.provider);
+            let meant = self.routes.iter().any(|route| mine(route) && route.best(model).is_some());
+            let mut routes: Vec<_> =
+                self.routes.iter().enumerate().filter(|(_, route)| mine(route)).collect();
+            if only.is_some() && !meant {
+                let allowance = |route: &Route| (route.enabled, route.max_tokens_limit.unwrap_or(u64::MAX));
+                routes.sort_by_key(|(_, route)| std::cmp::Reverse(allowance(route)));
+                routes.truncate(1);
+            }
+            for (at, route) in routes {
+                let best = if meant || only.is_none() { route.best(model) } else { Some((9, 0)) };
+                let Some(best) = best else { continue };
+                if !route.enabled || query.max_tokens > route.max_tokens_limit.or(Some(u64::MAX)) {
+                    passed.insert(at);
+                } else {
+                    let provider = self.providers.iter().find(|name| **name == route.provider).unwrap();
+                    found.push(((place, route.priority, best, at), provider, model.to_owned()));
+                }
+            }
+        }
+        found.sort();
+        let mut seen = BTreeSet::new();
+        found.retain(|(_, provider, model)| seen.insert((*provider, model.clone())));
+        let mut candidates = Vec::new();
+        for group in found.chunk_by(|(a, ..), (b, ..)| (a.0, a.1) == (b.0, b.1)) {
+            let first = if strategy == Strategy::RoundRobin { turn.0 as usize % group.len() } else { 0 };
+            let (front, back) = group.split_at(first);
+            candidates
+                .extend(back.iter().chain(front).map(|(_, provider, model)| (*provider, model.clone())));
+        }
+        (candidates, passed.into_iter().map(|at| self.routes[at].provider.clone()).collect())
+    }
+
+    fn follow(&self, name: &str, ends: &mut Vec<String>) {
+        match self.aliases.iter().find(|(alias, _)| alias == name) {
+            Some((_, targets)) => targets.iter().for_each(|target| self.follow(target, ends)),
+            None if ends.iter().any(|end| end == name) => {}
+            None => ends.push(name.to_owned()),
+        }
+    }
+}
+
+impl Route {
+    /// The specificity of the best pattern that matches.
+    fn best(&self, name: &str) -> Option<(u32, isize)> {
+        let all = ["*".to_owned()];
+        let models = if self.models.is_empty() { &all[..] } else { &self.models[..] };
+        let matching = models.iter().filter(|pattern| glob(pattern.as_bytes(), name.as_bytes()));
+        matching.map(|pattern| specificity(pattern)).min()
+    }
+}
+
+fn specificity(pattern: &str) -> (u32, isize) {
+    let stem = pattern.trim_end_matches('*');
+    match (pattern.contains(['*', '?']), stem.contains(['*', '?'])) {
+        (false, _) => (0, 0),
+        (true, false) if stem.is_empty() => (9, 0),
+        (true, false) => (1, -(stem.len() as isize)),
+        (true, true) => (2, 0),
+    }
+}
+
+fn glob(pattern: &[u8], name: &[u8]) -> bool {
+    match (pattern, name) {
+        ([], name) => name.is_empty(),
+        ([b'*', rest @ ..], name) => (0..=name.len()).any(|skip| glob(rest, &name[skip..])),
+        ([b'?', rest @ ..], [_, name @ ..]) => glob(rest, name),
+        ([first, rest @ ..], [head, name @ ..]) => first == head && glob(rest, name),
+        (_, []) => false,
+    }
+}
+
+/// xorshift64: numbers that look random and are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % bound
+    }
+
+    fn word(&mut self, letters: &str, length: usize) -> String {
+        let letters = letters.as_bytes();
+        (0..self.below(length) + 1).map(|_| char::from(letters[self.below(letters.len())])).collect()
+    }
+
+    fn limit(&mut self) -> Option<u64> {
+        (self.below(3) == 0).then(|| self.below(4) as u64)
+    }
+
+    fn route(&mut self, providers: &[&str]) -> Route {
+        Route {
+            provider: providers[self.below(providers.len())].to_owned(),
+            models: (0..self.below(4)).map(|_| self.word("aab/*?", 5)).collect(),
+            priority: self.below(3) as u32,
+            max_tokens_limit: self.limit(),
+            enabled: self.below(6) > 0,
+        }
+    }
+}
+
+#[test]
+fn a_plan_over_a_random_table_is_the_one_made_the_slow_way() {
+    let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
+    let (mut planned, mut refused) = (0, 0);
+    for _ in 0..2_000 {
+        let names = ["a", "b", "ab", "aa"];
+        let names = &names[..dice.below(4) + 1];
+        let mut routes: Vec<Route> = (0..dice.below(8)).map(|_| dice.route(names)).collect();
+        // Every alias leads to later ones only, so that there is no circle.
+        let alias = |at: usize, dice: &mut Dice| {
+            let target = |dice: &mut Dice| match dice.below(3) {
+                0 if at < 3 => format!("alias{}", at + 1),
+                _ => dice.word("aab/", 5),
+            };
+            (format!("alias{at}"), (0..dice.below(3) + 1).map(|_| target(dice)).collect())
+        };
+        let aliases: Vec<(String, Vec<String>)> = (0..4).map(|at| alias(at, &mut dice)).collect();
+
+        let built = RouteTable::new(providers(names.iter().copied()), routes.clone(), aliases.clone());
+        let table = match built {
+            Ok(table) => table,
+            // A random alias may lead nowhere; everything else about these tables is right.
+            Err(error) => {
+                let nowhere = |fault: &BuildFault| matches!(fault, BuildFault::AliasToNowhere { .. });
+                assert!(error.faults.iter().all(nowhere), "{error}");
+                RouteTable::new(providers(names.iter().copied()), routes.clone(), vec![]).unwrap()
+            }
+        };
+        let aliases = if table.aliases.is_empty() { vec![] } else { aliases };
+        for name in names {
+            if !routes.iter().any(|route| route.provider == *name) {
+                routes.push(Route::to(*name));
+            }
+        }
+        let reference = Reference { providers: names.to_vec(), routes, aliases };
+        for _ in 0..20 {
+            let model = match dice.below(5) {
+                0 => format!("alias{}", dice.below(4)),
+                _ => dice.word("aab/", 6),
+            };
+            let query = Query { model: &model, max_tokens: dice.limit() };
+            let strategy = [Strategy::Priority, Strategy::RoundRobin][dice.below(2)];
+            let turn = Turn(dice.below(5) as u64);
+            let expect = reference.plan(&query, strategy, turn);
+            let told: Told = match table.plan(&query, strategy, turn) {
+                Ok(plan) => {
+                    planned += 1;
+                    let name = |provider: &str| *names.iter().find(|name| **name == provider).unwrap();
+                    let candidates = plan.candidates.iter();
+                    let passed = plan.passed_over.iter().map(|passed| passed.provider.to_string()).collect();
+                    (
+                        candidates.map(|one| (name(one.provider.name()), one.model.to_string())).collect(),
+                        passed,
+                    )
+                }
+                Err(no_route) => {
+                    refused += 1;
+                    (vec![], no_route.considered.into_iter().map(|(provider, _)| provider).collect())
+                }
+            };
+            assert_eq!(told, expect, "{query:?} {strategy} {turn:?} {:#?}", reference.routes);
+        }
+    }
+    assert!(
+        planned > 5_000 && refused > 2_000,
+        "{planned} plans, {refused} refusals: one side is hardly tested"
+    );
+}

@@ -1,0 +1,207 @@
+//! The way of a call. READ THIS FIRST.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use hoosh_core::{HooshError, LlmProvider, ModelInfo, NoRoute, ProviderHealth, UpstreamFailure};
+use hoosh_router::{Attempted, Plan, Query, Router, attempt, near};
+use tokio::time::timeout;
+
+use crate::call::Call;
+use crate::guard::Guard;
+use crate::lane::{self, Answer, AnswerBody};
+use crate::listing::Listings;
+use crate::reply::{Reply, ReplyBody, ReplyHead, ReplyStream};
+use crate::settle::{Observer, Outcome, Settlement};
+
+/// A gateway: everything between a request's bytes and an answer's, but for HTTP.
+pub struct Gateway {
+    router: Router,
+    guards: Vec<Arc<dyn Guard>>,
+    observers: Arc<[Arc<dyn Observer>]>,
+    listings: Listings,
+    answer_time_max: Option<Duration>,
+}
+
+/// Puts a [`Gateway`] together.
+pub struct GatewayBuilder {
+    router: Router,
+    guards: Vec<Arc<dyn Guard>>,
+    observers: Vec<Arc<dyn Observer>>,
+    answer_time_max: Option<Duration>,
+}
+
+/// How one provider is.
+#[derive(Debug)]
+pub struct HealthReport {
+    /// Which.
+    pub provider: Arc<dyn LlmProvider>,
+    /// How, or why that is not known.
+    pub health: Result<ProviderHealth, UpstreamFailure>,
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Begins a gateway over the providers and routes of `router`.
+    pub fn builder(router: Router) -> GatewayBuilder {
+        GatewayBuilder { router, guards: Vec::new(), observers: Vec::new(), answer_time_max: None }
+    }
+
+    /// Answers one call, and tells the observers once how it ended.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer; every attempt is in it. A stream that breaks after its first output is no error here but
+    /// ends with an error event.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future, or a streamed answer, cancels the call at the provider and tells the observers so.
+    pub async fn call(&self, call: Call) -> Result<Reply, HooshError> {
+        let mut settlement = Settlement::open(&call, Arc::clone(&self.observers));
+        match self.run(&call, &mut settlement).await {
+            Ok((answer, head)) => Ok(settle(&call, answer, head, settlement)),
+            Err(error) => {
+                settlement.settle(Outcome::Failed(error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    async fn run(&self, call: &Call, settlement: &mut Settlement) -> Result<(Answer, ReplyHead), HooshError> {
+        for guard in &self.guards {
+            guard.check(call)?; // nothing is spent yet
+        }
+        let plan = self.plan(call).await?;
+        let Attempted { value: answer, candidate, failures } = self.attempt(call, &plan).await?;
+        let attempts = failures.len() + 1;
+        settlement.answered_by(&candidate.provider, &candidate.model, attempts);
+        let head = ReplyHead {
+            request_id: call.id.clone(),
+            provider: candidate.provider.name().to_owned(),
+            model: candidate.model.as_ref().to_owned(),
+            attempts,
+            notes: answer.notes.clone(),
+            cost: None,
+        };
+        Ok((answer, head))
+    }
+
+    /// Who is asked, in order. Only if nobody is does it look up which names there are.
+    async fn plan(&self, call: &Call) -> Result<Plan, NoRoute> {
+        let query = Query { model: &call.head.model, max_tokens: call.head.max_tokens };
+        match self.router.plan(&query) {
+            Ok(plan) => {
+                tracing::debug!(id = %call.id, %plan, "plan");
+                Ok(plan)
+            }
+            Err(mut no_route) => {
+                let listed = self.listings.models().await;
+                let names = listed.iter().map(|model| model.id.as_str());
+                no_route.near = near(&call.head.model, names.chain(no_route.near.iter().map(String::as_str)));
+                Err(no_route)
+            }
+        }
+    }
+
+    /// Asks one candidate after the other until one answers: the only wait for the network.
+    async fn attempt<'p>(&self, call: &Call, plan: &'p Plan) -> Result<Attempted<'p, Answer>, HooshError> {
+        let attempts = attempt(plan, |candidate| async move {
+            let asked = lane::ask(call, candidate).await;
+            if let Err(failure) = &asked {
+                tracing::warn!(id = %call.id, %failure, "attempt failed");
+            }
+            asked
+        });
+        let attempted = match self.answer_time_max {
+            None => attempts.await,
+            Some(limit) => timeout(limit, attempts).await.map_err(|_| HooshError::Deadline(limit))?,
+        };
+        attempted.map_err(HooshError::Upstream)
+    }
+
+    /// Which models there are, over all providers; each is asked at most once a minute.
+    pub async fn models(&self) -> Vec<ModelInfo> {
+        self.listings.models().await
+    }
+
+    /// How each provider is. Asks them all at once, without generating anything.
+    pub async fn health(&self) -> Vec<HealthReport> {
+        let ask = async |provider: &Arc<dyn LlmProvider>| HealthReport {
+            provider: Arc::clone(provider),
+            health: provider.health_check().await,
+        };
+        join_all(self.router.providers().map(ask)).await
+    }
+
+    /// The router, with its providers and routes.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+}
+
+/// Hands the answer out: a whole one is settled now, a stream takes its settlement along.
+fn settle(call: &Call, answer: Answer, mut head: ReplyHead, mut settlement: Settlement) -> Reply {
+    let body = match answer.body {
+        AnswerBody::Full { body, usage } => {
+            settlement.usage = usage;
+            head.cost = settlement.cost();
+            settlement.settle(Outcome::Answered);
+            ReplyBody::Full(body)
+        }
+        AnswerBody::Stream(lane) => ReplyBody::Stream(ReplyStream::new(lane, call.dialect, settlement)),
+    };
+    Reply { head, body }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("guards", &self.guards).finish_non_exhaustive()
+    }
+}
+
+// === impl GatewayBuilder ===
+
+impl GatewayBuilder {
+    /// Adds a check on every call; checks run in the order they were added.
+    #[must_use]
+    pub fn guard(mut self, guard: Arc<dyn Guard>) -> Self {
+        self.guards.push(guard);
+        self
+    }
+
+    /// Adds somebody who is told how each call ended.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers.push(observer);
+        self
+    }
+
+    /// Longest time until an answer begins, over all attempts. Default: none, the providers' own times bound it.
+    #[must_use]
+    pub fn answer_time_max(mut self, limit: Option<Duration>) -> Self {
+        self.answer_time_max = limit;
+        self
+    }
+
+    /// The gateway.
+    #[must_use]
+    pub fn build(self) -> Gateway {
+        Gateway {
+            listings: Listings::new(self.router.providers()),
+            router: self.router,
+            guards: self.guards,
+            observers: self.observers.into(),
+            answer_time_max: self.answer_time_max,
+        }
+    }
+}
+
+impl fmt::Debug for GatewayBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatewayBuilder").field("guards", &self.guards).finish_non_exhaustive()
+    }
+}

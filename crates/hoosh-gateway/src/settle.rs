@@ -1,0 +1,153 @@
+//! The end of a call: told once, whatever the end was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hoosh_core::catalog::Catalog;
+use hoosh_core::dialect::Dialect;
+use hoosh_core::{HooshError, LlmProvider, NanoUsd, UpstreamFailure, Usage};
+use tokio::time::Instant;
+
+use crate::call::{Call, CallerId, RequestId};
+
+/// Somebody who is told when a call is over: a log, metrics, and in time the books.
+///
+/// It is told on the task that ends the call, so it must be quick and must not block.
+pub trait Observer: Send + Sync {
+    /// A call is over. Told exactly once for each.
+    fn call_settled(&self, record: &CallRecord);
+}
+
+/// All there is to tell of a call that is over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallRecord {
+    /// Which call.
+    pub id: RequestId,
+    /// Who called.
+    pub caller: CallerId,
+    /// In which dialect.
+    pub dialect: Dialect,
+    /// Whether a stream was asked for.
+    pub stream: bool,
+    /// The model as the caller named it.
+    pub model_asked: String,
+    /// The provider that answered, if one did.
+    pub provider: Option<String>,
+    /// The model as that provider names it.
+    pub model_used: Option<String>,
+    /// How many candidates were asked.
+    pub attempts: usize,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it took, as far as the provider said.
+    pub usage: Option<Usage>,
+    /// What it cost; `None` where no price is known, which is not the same as nothing.
+    pub cost: Option<NanoUsd>,
+    /// From the call until the first bytes of the answer were ready.
+    pub time_to_first: Option<Duration>,
+    /// From the call until its end.
+    pub duration: Duration,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// With a whole answer.
+    Answered,
+    /// Without an answer, and why.
+    Failed(HooshError),
+    /// With an answer that broke in the middle, and why.
+    Truncated(UpstreamFailure),
+    /// The caller went away.
+    Cancelled,
+}
+
+/// The duty to tell the end of a call. Dropped without an end, the caller has gone away, and that is told.
+pub(crate) struct Settlement {
+    observers: Arc<[Arc<dyn Observer>]>,
+    start: Instant,
+    /// Gone once it is told.
+    record: Option<Box<CallRecord>>,
+    /// What the provider has said so far.
+    pub(crate) usage: Option<Usage>,
+    /// Who answers, for the price.
+    provider: Option<Arc<dyn LlmProvider>>,
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    /// One word for logs and metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed(_) => "failed",
+            Self::Truncated(_) => "truncated",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+// === impl Settlement ===
+
+impl Settlement {
+    pub(crate) fn open(call: &Call, observers: Arc<[Arc<dyn Observer>]>) -> Self {
+        let record = CallRecord {
+            id: call.id.clone(),
+            caller: call.caller.clone(),
+            dialect: call.dialect,
+            stream: call.head.stream,
+            model_asked: call.head.model.clone(),
+            provider: None,
+            model_used: None,
+            attempts: 0,
+            outcome: Outcome::Cancelled,
+            usage: None,
+            cost: None,
+            time_to_first: None,
+            duration: Duration::ZERO,
+        };
+        Self { observers, start: Instant::now(), record: Some(Box::new(record)), usage: None, provider: None }
+    }
+
+    /// Somebody answers.
+    pub(crate) fn answered_by(&mut self, provider: &Arc<dyn LlmProvider>, model: &str, attempts: usize) {
+        self.provider = Some(Arc::clone(provider));
+        if let Some(record) = &mut self.record {
+            record.provider = Some(provider.name().to_owned());
+            record.model_used = Some(model.to_owned());
+            record.attempts = attempts;
+            record.time_to_first = Some(self.start.elapsed());
+        }
+    }
+
+    /// What the usage seen so far costs.
+    pub(crate) fn cost(&self) -> Option<NanoUsd> {
+        let (usage, provider) = (self.usage?, self.provider.as_ref()?);
+        // A model on this machine has no price per token; what it costs is counted elsewhere, in seconds.
+        if provider.is_local() {
+            return Some(NanoUsd(0));
+        }
+        let model = self.record.as_ref()?.model_used.as_deref()?;
+        let known = Catalog::builtin().find(provider.provider_type().as_str(), model)?;
+        Some(known.price.as_ref()?.cost(&usage))
+    }
+
+    /// Tells the end. Only the first end counts.
+    pub(crate) fn settle(&mut self, outcome: Outcome) {
+        let cost = self.cost();
+        let Some(mut record) = self.record.take() else { return };
+        if let Outcome::Failed(HooshError::Upstream(failures)) = &outcome {
+            record.attempts = failures.len();
+        }
+        (record.usage, record.cost, record.duration) = (self.usage, cost, self.start.elapsed());
+        record.outcome = outcome;
+        self.observers.iter().for_each(|observer| observer.call_settled(&record));
+    }
+}
+
+impl Drop for Settlement {
+    fn drop(&mut self) {
+        self.settle(Outcome::Cancelled);
+    }
+}

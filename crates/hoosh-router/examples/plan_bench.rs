@@ -1,0 +1,116 @@
+//! What one plan costs among 1,000 routes: `cargo run --release -p hoosh-router --example plan_bench`.
+//!
+//! The bar is 1 µs, whatever the name. The table is a hard one: half exact names, 40 % prefixes (some of them beginnings
+//! of each other), 5 % other globs, and a provider for everything, so that each name finds up to eight candidates.
+
+use std::error::Error;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::{BoxFuture, ready};
+use hoosh_core::{
+    EmbeddingRequest, EmbeddingResponse, EventStream, FailureKind, InferenceRequest, InferenceResponse,
+    LlmProvider, ModelInfo, ProviderHealth, ProviderType, UpstreamFailure,
+};
+use hoosh_router::{Query, Route, Router, Strategy};
+
+const ROUTES: usize = 1_000;
+const PROVIDERS: usize = 10;
+const ROUNDS: u32 = 200_000;
+const REPEATS: usize = 5;
+
+/// A provider that is never asked.
+#[derive(Debug)]
+struct Mute(String);
+
+type Answer<'a, T> = BoxFuture<'a, Result<T, UpstreamFailure>>;
+
+fn no<'a, T: Send + 'a>() -> Answer<'a, T> {
+    Box::pin(ready(Err(UpstreamFailure::new(FailureKind::Unsupported, "it is mute"))))
+}
+
+impl LlmProvider for Mute {
+    fn name(&self) -> &str {
+        &self.0
+    }
+
+    fn provider_type(&self) -> ProviderType {
+        ProviderType::OpenAiCompatible
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn infer<'a>(&'a self, _: &'a str, _: &'a InferenceRequest) -> Answer<'a, InferenceResponse> {
+        no()
+    }
+
+    fn infer_stream<'a>(&'a self, _: &'a str, _: &'a InferenceRequest) -> Answer<'a, EventStream> {
+        no()
+    }
+
+    fn embed<'a>(&'a self, _: &'a str, _: &'a EmbeddingRequest) -> Answer<'a, EmbeddingResponse> {
+        no()
+    }
+
+    fn list_models(&self) -> Answer<'_, Vec<ModelInfo>> {
+        no()
+    }
+
+    fn health_check(&self) -> Answer<'_, ProviderHealth> {
+        no()
+    }
+}
+
+/// The pattern of the route with this number.
+fn pattern(route: usize) -> String {
+    match route % 20 {
+        0..10 => format!("family-{}-model-{route}-instruct", route % 50),
+        10..18 => format!("{}*", &format!("family-{}-model-{route}", route % 50)[..8 + route % 9]),
+        18 => format!("*-{route}-mini"),
+        _ => format!("family-?-model-*-{route}"),
+    }
+}
+
+fn router(strategy: Strategy) -> Result<Router, Box<dyn Error>> {
+    let mut builder = Router::builder().strategy(strategy);
+    for provider in 0..PROVIDERS {
+        builder = builder.provider(Arc::new(Mute(format!("p{provider}"))));
+    }
+    for route in 0..ROUTES - 1 {
+        let models = vec![pattern(route)];
+        let priority = 1 + (route % 3) as u32;
+        builder = builder.route(Route { models, priority, ..Route::to(format!("p{}", route % PROVIDERS)) });
+    }
+    let builder = builder.route(Route::to("p0"));
+    Ok(builder.alias("fast", ["family-7-model-7-instruct", "p3/elsewhere"]).build()?)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    for strategy in [Strategy::Priority, Strategy::RoundRobin] {
+        let router = router(strategy)?;
+        for model in [
+            "family-7-model-7-instruct", // exact, and the prefixes of its family
+            "family-9x",                 // prefixes only
+            "gpt-4o-18-mini",            // another glob
+            "nothing-like-it",           // `*` only
+            "p3/whatever",               // a named provider
+            "fast",                      // an alias of two
+        ] {
+            let query = Query { model, max_tokens: Some(1_000) };
+            let candidates = router.plan(&query)?.candidates.len();
+            let mut best_ns = f64::MAX;
+            for _ in 0..REPEATS {
+                let start = Instant::now();
+                for _ in 0..ROUNDS {
+                    black_box(router.plan(black_box(&query))?);
+                }
+                best_ns = best_ns.min(start.elapsed().as_nanos() as f64 / f64::from(ROUNDS));
+            }
+            println!("{:<12} {model:<28} {candidates:>2} candidate(s) {best_ns:>6.0} ns", strategy.as_str());
+        }
+    }
+    Ok(())
+}
