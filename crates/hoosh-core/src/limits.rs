@@ -18,8 +18,10 @@ pub const REFUSED_BODY_DRAIN_BYTES_MAX: usize = 256 << 20;
 /// Longest time such a refused body is read for: 5 s.
 pub const REFUSED_BODY_DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Time for a client to send its request head: 10 s, then the connection is closed (slow-loris).
-pub const REQUEST_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// Time for a client to send its request head, and for a kept-alive connection to wait for the next: 15 s.
+///
+/// A slow-loris connection is closed then.
+pub const REQUEST_HEAD_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// Time for a client to send its request body by default: 60 s, enough for 32 MiB over 5 Mbit/s.
 pub const REQUEST_BODY_TIME_MAX: Duration = Duration::from_secs(60);

@@ -103,8 +103,8 @@ mod tests {
         assert_eq!(dropped.get(), 1);
     }
 
-    /// A server awaits this inside a connection's task. Never called: that it compiles is the fact.
-    #[allow(dead_code)]
+    /// A server awaits this inside a connection's task. Never called.
+    #[expect(dead_code, reason = "that it compiles is the fact")]
     fn the_loop_can_move_between_threads(plan: &Plan) {
         fn check<F: Future + Send>(_: F) {}
         check(attempt(plan, |_| Box::pin(ready(Ok(()))) as futures_util::future::BoxFuture<'static, _>));

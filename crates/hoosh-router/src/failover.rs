@@ -1,6 +1,6 @@
 //! Who is next, decided by what happened so far.
 //!
-//! A plain object that is told outcomes. Whoever drives it does the asking: [`attempt`](crate::attempt), or a pipeline
+//! A plain object that is told outcomes. Whoever drives it does the asking: [`attempt`](fn@crate::attempt), or a pipeline
 //! that has more to do around each attempt.
 
 use std::iter::Take;

@@ -119,7 +119,7 @@ impl<T> Index<T> {
         for value in self.exact.get(name).into_iter().flatten() {
             found(Specificity::Exact, value);
         }
-        let place = self.prefixes.partition_point(|prefix| prefix.text.bytes().le(name.bytes()));
+        let place = self.prefixes.partition_point(|prefix| *prefix.text <= *name);
         let mut next = longest(&self.prefixes, place.checked_sub(1), name);
         while let Some(prefix) = next.map(|at| &self.prefixes[at]) {
             let specificity = match prefix.text.len() {

@@ -1,1 +1,56 @@
-//! placeholder
+//! The hoosh gateway as a server: raw hyper around [`hoosh_gateway`], configuration, command line.
+//!
+//! [`run`] serves a [`Config`](config::Config) on a listener until it is told to stop; [`cli`] is the program `hoosh`
+//! around it.
+
+mod api;
+mod app;
+pub mod cli;
+pub mod config;
+mod discover;
+mod http;
+mod route;
+mod serve;
+mod telemetry;
+
+use std::sync::Arc;
+
+use hoosh_providers::SettingsError;
+use hoosh_router::BuildError;
+use tokio::net::TcpListener;
+
+use self::app::App;
+use self::config::Config;
+
+/// Why the server cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A provider's settings cannot be used.
+    #[error("provider: {0}")]
+    Provider(#[source] SettingsError),
+    /// The routes cannot be used.
+    #[error("routes: {0}")]
+    Routes(#[source] BuildError),
+    /// The table of paths cannot be compiled, which is a bug.
+    #[error("path table: {0}")]
+    Table(String),
+}
+
+/// Serves until `shutdown` is ready, then lets calls in flight finish for the configured drain time.
+///
+/// # Errors
+///
+/// If the configuration cannot be put together. Nothing is served then.
+///
+/// # Cancel safety
+///
+/// Dropping the future stops accepting; connections that are open go on until the runtime ends.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), RunError> {
+    let app = Arc::new(App::new(&config)?);
+    serve::serve(app, listener, config.server.max_connections, config.server.drain_timeout, shutdown).await;
+    Ok(())
+}

@@ -2,8 +2,7 @@
 //!
 //! On two cores the scheduler now puts the load generator beside the proxy and now beside the mock, and stays
 //! with it for seconds. A call then costs 17 or 25 µs of CPU and takes 20 or 70 µs by luck, which is more than
-//! the difference looked for. So the proxies have a core for themselves (one at a time works), and the rest
-//! shares another one.
+//! the difference looked for.
 
 use std::fmt;
 
@@ -13,6 +12,17 @@ use nix::{
 };
 
 use crate::failure::{Context, Failure};
+
+/// How the roles share the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Placement {
+    /// The proxies have one core for themselves, load and mock another: as when they are on other machines
+    Apart,
+    /// One core for everything: nobody waits for another core to wake up, so what is added is work alone
+    Together,
+    /// The scheduler decides: much noisier on a small machine, but the proxies may use all cores
+    Free,
+}
 
 /// The cores of a run; `None` where the scheduler decides.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,15 +41,19 @@ pub(crate) struct Stay {
 // === impl Cores ===
 
 impl Cores {
-    /// The first and the last core this process may use; none if they are the same.
+    /// Picks among the cores this process may use. A machine with one core has no two to keep apart.
     ///
     /// # Errors
     /// When the kernel does not tell.
-    pub(crate) fn apart() -> Result<Self, Failure> {
+    pub(crate) fn pick(placement: Placement) -> Result<Self, Failure> {
         let allowed = allowed()?;
         let mut usable = (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false));
-        let (ours, proxies) = (usable.next(), usable.next_back());
-        Ok(if proxies.is_some() { Self { ours, proxies } } else { Self::default() })
+        let (first, last) = (usable.next(), usable.next_back());
+        Ok(match placement {
+            Placement::Apart => Self { ours: first, proxies: last.or(first) },
+            Placement::Together => Self { ours: first, proxies: first },
+            Placement::Free => Self::default(),
+        })
     }
 }
 
@@ -47,9 +61,9 @@ impl fmt::Display for Cores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.ours, self.proxies) {
             (Some(ours), Some(proxies)) => {
-                write!(f, "the proxies ran on core {proxies} alone, load and mock on core {ours}")
+                write!(f, "proxies on core {proxies}, load and mock on core {ours}")
             }
-            _ => f.write_str("the scheduler placed everything"),
+            _ => f.write_str("cores chosen by the scheduler"),
         }
     }
 }

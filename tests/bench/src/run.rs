@@ -12,6 +12,7 @@ mod standing;
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
     bed::{Bed, Subject},
@@ -21,7 +22,7 @@ use self::{
     standing::Standing,
 };
 use crate::{
-    cores::{Cores, Stay},
+    cores::{Cores, Placement, Stay},
     failure::{Context, Failure},
 };
 
@@ -47,15 +48,15 @@ pub(crate) struct Args {
     /// The key that calls carry, if `--extra` asks for one
     #[arg(long, value_name = "KEY", default_value = "bench-key")]
     key: String,
-    /// Interleaved rounds; the numbers are their medians
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(5..=101))]
-    rounds: u32,
+    /// Interleaved rounds, 15 unless told, 5 if quick; the numbers are their medians
+    #[arg(long, value_parser = clap::value_parser!(u32).range(5..=101))]
+    rounds: Option<u32>,
     /// Streams to hold open when memory is read
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     streams: u32,
-    /// Let the scheduler place everything: much noisier on a small machine, but the proxies may use all cores
-    #[arg(long)]
-    unpinned: bool,
+    /// Who shares a core with whom
+    #[arg(long, value_enum, default_value_t = Placement::Apart)]
+    place: Placement,
     /// A smoke test of ten seconds: the same table with much more noise, without the rows by calls per second
     #[arg(long)]
     quick: bool,
@@ -76,7 +77,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .context(|| "cannot start the runtime".to_owned())?;
-    let report = runtime.block_on(measure(args))?;
+    // A signal ends the run through the same door as an error does: the bed is dropped and its children with it.
+    let report = runtime.block_on(async {
+        tokio::select! {
+            report = measure(args) => report,
+            told = told_to_stop() => Err(told),
+        }
+    })?;
     if args.json {
         println!("{}", report.json()?);
     } else {
@@ -96,7 +103,7 @@ async fn measure(args: &Args) -> Result<Report, Failure> {
     let (streams, mut notes) = streams_allowed(args.streams)?;
     notes.push(machine());
 
-    let cores = if args.unpinned { Cores::default() } else { Cores::apart()? };
+    let cores = Cores::pick(args.place)?;
     let _ours = Stay::on(cores.ours)?;
     notes.push(cores.to_string());
 
@@ -108,14 +115,15 @@ async fn measure(args: &Args) -> Result<Report, Failure> {
     }
     let mut tally = Tally::default();
     bed.start_rounds().await?;
-    for round in 1..=args.rounds {
-        eprintln!("round {round}/{}", args.rounds);
+    let rounds = args.rounds.unwrap_or(size.rounds);
+    for round in 1..=rounds {
+        eprintln!("round {round}/{rounds}");
         bounded(tally.round(&bed, &size, round)).await?;
     }
     let after = bed.resident()?;
     notes.push(format!(
         "{} rounds{}",
-        args.rounds,
+        rounds,
         if args.quick { ", quick: read no figure from this" } else { "" }
     ));
     Ok(Report::new(bed.subject_name(), &tally, &standing, after, streams, notes))
@@ -159,6 +167,21 @@ fn machine() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or("unknown");
     format!("{cores} cores, load average {load} at the start")
+}
+
+/// Waits for the signals that a terminal or a CI job ends a run with.
+async fn told_to_stop() -> Failure {
+    let terminate = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signals) => signals.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => (),
+        _ = terminate => (),
+    }
+    Failure::new("told to stop")
 }
 
 async fn bounded<T>(step: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

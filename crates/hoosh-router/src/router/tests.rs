@@ -137,8 +137,8 @@ fn providers_are_found_by_name_and_listed_in_order() {
     assert_eq!(names, ["a", "b"]);
 }
 
-/// A server awaits these inside a connection's task. Never called: that it compiles is the fact.
-#[allow(dead_code)]
+/// A server awaits these inside a connection's task. Never called.
+#[expect(dead_code, reason = "that it compiles is the fact")]
 fn calls_can_move_between_threads(router: &Router, chat: &InferenceRequest, embed: &EmbeddingRequest) {
     fn check<T: Send>(_: T) {}
     check(router.infer(chat));

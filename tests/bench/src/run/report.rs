@@ -33,6 +33,10 @@ const STALLED_PER_10K_MAX: f64 = 10.0;
 /// What a floor must add before a ratio to it says anything, in microseconds: below that it is noise.
 const ADDED_US_MIN: f64 = 2.0;
 
+/// How far the p99 that a floor adds is from its p50 on a machine left alone: about twice. When it is this many
+/// times as far, calls waited for somebody else's work, and which side waited longer is chance.
+const DISTURBED_MIN: f64 = 8.0;
+
 /// The whole outcome.
 #[derive(Serialize)]
 pub(crate) struct Report {
@@ -56,13 +60,23 @@ struct Row {
     /// The lowest and the highest ratio of a round: how far to trust the median.
     ratio_spread: Option<(f64, f64)>,
     bar: Option<Bar>,
-    pass: Option<bool>,
+    verdict: Option<Verdict>,
     /// What the medians were taken of, floor first.
     observed: [Vec<f64>; 2],
 }
 
 /// Which of the percentiles a row is about.
 type Percentile = fn(&Quantiles) -> f64;
+
+/// What a row's bar says about its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Pass,
+    Miss,
+    /// The floor's own number shows that the machine was disturbed, so it cannot be compared with.
+    Noise,
+}
 
 /// What a number must not exceed.
 #[derive(Clone, Copy)]
@@ -160,7 +174,7 @@ impl Row {
             ratio: Some(median(&ratios)),
             ratio_spread: Some((low, high)),
             bar,
-            pass: None,
+            verdict: None,
             observed: versus.rounds.clone(),
         };
         row.judged()
@@ -188,12 +202,17 @@ impl Row {
                 ratio: (floor >= ADDED_US_MIN).then_some(subject / floor),
                 ratio_spread: None,
                 bar: Some(Bar::Ratio(RATIO_MAX)),
-                pass: None,
+                verdict: None,
                 observed,
             };
             row.judged()
         });
-        Vec::from(rows)
+        let mut rows = Vec::from(rows);
+        let disturbed = rows[1].floor > rows[0].floor.max(ADDED_US_MIN) * DISTURBED_MIN;
+        if disturbed {
+            rows[1].verdict = Some(Verdict::Noise);
+        }
+        rows
     }
 
     fn plain(what: String, unit: &'static str, sides: &[Vec<f64>; 2], bar: Option<Bar>) -> Self {
@@ -208,27 +227,29 @@ impl Row {
             ratio,
             ratio_spread: None,
             bar,
-            pass: None,
+            verdict: None,
             observed: sides.clone(),
         };
         row.judged()
     }
 
     fn judged(self) -> Self {
-        let pass = match self.bar {
+        let holds = match self.bar {
             Some(Bar::Ratio(most)) => self.ratio.map(|ratio| ratio <= most),
             Some(Bar::Most(most)) => Some(self.subject <= most),
             None => None,
         };
-        Self { pass, ..self }
+        let verdict = holds.map(|holds| if holds { Verdict::Pass } else { Verdict::Miss });
+        Self { verdict, ..self }
     }
 
     fn cells(&self) -> [String; 9] {
         let ratio = self.ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
         let spread = self.ratio_spread.map_or(String::new(), |(low, high)| format!("{low:.2}..{high:.2}"));
-        let verdict = match self.pass {
-            Some(true) => "PASS",
-            Some(false) => "MISS",
+        let verdict = match self.verdict {
+            Some(Verdict::Pass) => "PASS",
+            Some(Verdict::Miss) => "MISS",
+            Some(Verdict::Noise) => "noise",
             None => "",
         };
         [
@@ -276,7 +297,7 @@ mod tests {
         // The machine was twice as slow in the second round, for both.
         let versus = Versus { rounds: [vec![10.0, 20.0, 10.0], vec![12.0, 24.0, 14.0]] };
         let row = Row::versus("cpu", &versus, Some(Bar::Ratio(1.5)));
-        assert_eq!((row.ratio, row.pass), (Some(1.2), Some(true)));
+        assert_eq!((row.ratio, row.verdict), (Some(1.2), Some(Verdict::Pass)));
         assert_eq!(row.ratio_spread, Some((1.2, 1.4)));
     }
 
@@ -285,12 +306,23 @@ mod tests {
         let same = |micros| vec![Quantiles { p50: micros, p99: micros }];
         let beside = Beside { direct: same(50.0), through: [same(51.0), same(80.0)] };
         let rows = Row::added("call", &beside);
-        assert_eq!((rows[0].subject, rows[0].ratio, rows[0].pass), (30.0, None, None));
+        assert_eq!((rows[0].subject, rows[0].ratio, rows[0].verdict), (30.0, None, None));
+    }
+
+    #[test]
+    fn a_p99_of_a_disturbed_machine_is_noise() {
+        let added = |p99| vec![Quantiles { p50: 100.0, p99 }];
+        let beside = Beside {
+            direct: vec![Quantiles { p50: 20.0, p99: 25.0 }],
+            through: [added(4_000.0), added(9_000.0)],
+        };
+        let verdicts = Row::added("call", &beside).into_iter().map(|row| row.verdict).collect::<Vec<_>>();
+        assert_eq!(verdicts, [Some(Verdict::Pass), Some(Verdict::Noise)]);
     }
 
     #[test]
     fn a_number_over_its_bar_is_a_miss() {
         let row = Row::plain("memory".to_owned(), "MiB", &[vec![4.0], vec![16.0]], Some(Bar::Most(15.0)));
-        assert_eq!((row.ratio, row.pass), (Some(4.0), Some(false)));
+        assert_eq!((row.ratio, row.verdict), (Some(4.0), Some(Verdict::Miss)));
     }
 }

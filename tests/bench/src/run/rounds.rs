@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     bed::{Bed, Proxy, Side},
-    size::{BURST, DELAY_LINES, FIRST, LINES, PACED_LINES, PACES, STEADY, STREAM_LINES, Size},
+    size::{BURST, DELAY_LINES, FIRST, LINES, PACED_LINES, PACES, STREAM_LINES, Size},
 };
 use crate::{
     failure::Failure,
@@ -75,7 +75,7 @@ impl Tally {
             self.call_cpu.rounds[side as usize].push(cpu);
         }
         for side in order {
-            let cpu = event_cpu(bed.proxy(side)?, STEADY, STREAM_LINES, size.steady_streams).await?;
+            let cpu = event_cpu(bed.proxy(side)?, size.steady, STREAM_LINES, size.steady_streams).await?;
             self.event_cpu.rounds[side as usize].push(cpu);
         }
         for side in order {
@@ -103,7 +103,7 @@ impl Tally {
         }
         for side in targets {
             let mut crew = Crew::dial(target(bed, side)?, DELAY_LINES).await?;
-            let delay = crew.streams(STEADY, size.delay_streams).await?.delay;
+            let delay = crew.streams(size.steady, size.delay_streams).await?.delay;
             if let Some(side) = side {
                 self.stalls[side as usize].push(&delay);
             }
@@ -127,7 +127,7 @@ async fn call_cpu(proxy: &Proxy, calls: usize) -> Result<f64, Failure> {
     Ok(micros_each(proxy.process.cpu()?.saturating_sub(before), calls))
 }
 
-/// The call around a stream is in the number too: a hundredth of a call per event in a steady stream.
+/// The call around a stream is in the number too: a hundredth of it per event in a steady stream of a hundred.
 async fn event_cpu(proxy: &Proxy, script: Script, lines: usize, streams: usize) -> Result<f64, Failure> {
     let mut crew = Crew::dial(&proxy.target, lines).await?;
     let before = proxy.process.cpu()?;

@@ -20,8 +20,9 @@ pub(crate) const PACED_LINES: usize = 16;
 /// The paces of DESIGN.md section 10, in calls per second.
 pub(crate) const PACES: [u32; 2] = [200, 1000];
 
-/// A stream as a fast model sends it: 200 tokens a second. Each event comes alone, so that a proxy wakes up for it.
-pub(crate) const STEADY: Script = Script::Play { events: 100, gap: Duration::from_millis(5) };
+/// Time between the events of a steady stream: 200 tokens a second, as a fast model sends them. Each event comes
+/// alone, so that a proxy has to wake up for it.
+const STEADY_GAP: Duration = Duration::from_millis(5);
 
 /// A stream that is all there at once, so that many events share a read: what is left is the work per event.
 pub(crate) const BURST: Script = Script::Play { events: 500, gap: Duration::ZERO };
@@ -32,8 +33,13 @@ pub(crate) const FIRST: Script = Script::Play { events: 2, gap: Duration::from_m
 /// Counts per round and side. Those of phases with several lines are multiples of them, so that no call is
 /// made that is not counted.
 pub(crate) struct Size {
-    /// Plain calls whose CPU is read: over half a second of it, against a clock of nanoseconds.
+    /// Rounds, if the command line names no other number. Many short ones rather than few long ones: what
+    /// disturbs a shared machine lasts for seconds, and a median forgets the rounds it hit.
+    pub(crate) rounds: u32,
+    /// Plain calls whose CPU is read.
     pub(crate) cpu_calls: usize,
+    /// A steady stream.
+    pub(crate) steady: Script,
     /// Steady streams whose CPU is read.
     pub(crate) steady_streams: usize,
     /// Burst streams whose CPU is read.
@@ -53,26 +59,30 @@ pub(crate) struct Size {
 // === impl Size ===
 
 impl Size {
-    /// About three minutes with seven rounds.
+    /// About three minutes.
     pub(crate) const FULL: Self = Self {
-        cpu_calls: 12_000,
-        steady_streams: 80,
-        burst_streams: 160,
-        timed_calls: 2_000,
-        paced_for: Some(Duration::from_secs(2)),
-        first_streams: 400,
-        delay_streams: 8,
+        rounds: 15,
+        cpu_calls: 8_000,
+        steady: Script::Play { events: 100, gap: STEADY_GAP },
+        steady_streams: 40,
+        burst_streams: 80,
+        timed_calls: 1_000,
+        paced_for: Some(Duration::from_secs(1)),
+        first_streams: 200,
+        delay_streams: 4,
         starts: 5,
     };
 
-    /// About ten seconds with seven rounds.
+    /// About ten seconds.
     pub(crate) const QUICK: Self = Self {
-        cpu_calls: 1_600,
+        rounds: 5,
+        cpu_calls: 2_000,
+        steady: Script::Play { events: 30, gap: STEADY_GAP },
         steady_streams: 40,
         burst_streams: 16,
         timed_calls: 200,
         paced_for: None,
-        first_streams: 20,
+        first_streams: 30,
         delay_streams: 4,
         starts: 2,
     };

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use super::bed::{Bed, Side};
 use crate::{failure::Failure, load};
 
-/// Time for a proxy to finish what it does after its first answer, or after the last stream was opened.
+/// Time for a proxy to finish what it does after its first answer or after the last stream was opened, and for
+/// the mock after the last stream was closed.
 const SETTLE: Duration = Duration::from_millis(300);
 
 /// Observations of both sides, floor first.
@@ -39,7 +40,9 @@ impl Standing {
             let held = load::hold(&proxy.target, streams).await?;
             tokio::time::sleep(SETTLE).await;
             self.open_mib[side as usize].push(proxy.resident_mib()?);
-            drop(held);
+            drop((held, proxy));
+            // The mock still has that many connections to close; the next start must not wait for it.
+            tokio::time::sleep(SETTLE).await;
         }
         Ok(())
     }

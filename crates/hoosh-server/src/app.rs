@@ -1,0 +1,99 @@
+//! What every request of this server needs, made once from the configuration.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use hoosh_core::LlmProvider;
+use hoosh_gateway::{CallRecord, Gateway, Observer, Outcome};
+use hoosh_providers::HttpProvider;
+use hoosh_router::{Route, Router};
+
+use crate::RunError;
+use crate::config::Config;
+use crate::http::auth::Keys;
+use crate::http::cors::Cors;
+use crate::route::Routes;
+
+pub(crate) struct App {
+    pub(crate) gateway: Gateway,
+    pub(crate) keys: Keys,
+    pub(crate) cors: Cors,
+    pub(crate) routes: Routes,
+    pub(crate) aliases: BTreeMap<String, Vec<String>>,
+    pub(crate) max_body_bytes: usize,
+    pub(crate) body_timeout: Duration,
+    /// Set when the stop signal has come.
+    pub(crate) draining: AtomicBool,
+}
+
+impl App {
+    pub(crate) fn new(config: &Config) -> Result<Self, RunError> {
+        let mut router = Router::builder().strategy(config.server.strategy);
+        for provider in &config.providers {
+            let http = HttpProvider::new(provider.settings.clone()).map_err(RunError::Provider)?;
+            let name = http.name().to_owned();
+            router = router.provider(Arc::new(http)).route(Route {
+                models: provider.models.clone(),
+                priority: provider.priority,
+                max_tokens_limit: provider.max_tokens_limit,
+                enabled: provider.enabled,
+                ..Route::to(name)
+            });
+        }
+        for (name, targets) in &config.aliases {
+            router = router.alias(name, targets);
+        }
+        let gateway = Gateway::builder(router.build().map_err(RunError::Routes)?)
+            .observer(Arc::new(CallLog))
+            .answer_time_max(config.server.request_timeout)
+            .build();
+        Ok(Self {
+            gateway,
+            keys: Keys::new(&config.auth.tokens),
+            cors: Cors::new(&config.server.cors_origins),
+            routes: Routes::compile().map_err(|error| RunError::Table(error.to_string()))?,
+            aliases: config.aliases.clone(),
+            max_body_bytes: config.server.max_body_bytes,
+            body_timeout: config.server.body_timeout,
+            draining: AtomicBool::new(false),
+        })
+    }
+}
+
+/// Writes one line for each call that is over.
+struct CallLog;
+
+impl Observer for CallLog {
+    fn call_settled(&self, record: &CallRecord) {
+        macro_rules! log {
+            ($level:expr) => {
+                tracing::event!(
+                    target: "hoosh::call",
+                    $level,
+                    id = record.id.as_str(),
+                    caller = record.caller.as_str(),
+                    model = record.model_asked,
+                    provider = record.provider,
+                    attempts = record.attempts,
+                    outcome = record.outcome.as_str(),
+                    prompt_tokens = record.usage.map(|usage| usage.prompt_total()),
+                    completion_tokens = record.usage.map(|usage| usage.completion_total()),
+                    cost = record.cost.map(|cost| cost.to_string()),
+                    first_ms = record.time_to_first.map(|time| time.as_millis() as u64),
+                    ms = record.duration.as_millis() as u64,
+                    error = match &record.outcome {
+                        Outcome::Answered | Outcome::Cancelled => None,
+                        Outcome::Failed(error) => Some(error.to_string()),
+                        Outcome::Truncated(failure) => Some(failure.to_string()),
+                    },
+                )
+            };
+        }
+        match record.outcome {
+            Outcome::Answered | Outcome::Cancelled => log!(tracing::Level::INFO),
+            Outcome::Failed(_) | Outcome::Truncated(_) => log!(tracing::Level::WARN),
+        }
+    }
+}

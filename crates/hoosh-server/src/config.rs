@@ -1,0 +1,259 @@
+//! What the server is told to do: built-in defaults, under `hoosh.toml`, under `HOOSH_*` variables, under flags.
+//!
+//! [`load`] reads it all in one pass and either gives a [`Config`] that can be run or every fault at once, each with its
+//! file and line, variable or flag. Which providers answer on this machine if none is configured is
+//! [`discover`](crate::discover)'s to find out.
+
+mod fault;
+mod file;
+mod keys;
+mod layers;
+mod reader;
+mod resolve;
+mod show;
+mod trial;
+mod variables;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use figment::value::{Dict, Value};
+use hoosh_providers::ProviderSettings;
+use hoosh_router::Strategy;
+use secrecy::SecretString;
+
+pub use self::fault::{ConfigErrors, Fault, Place};
+pub(crate) use self::resolve::default_models;
+pub(crate) use self::trial::settle_routes;
+
+/// Name of the configuration file.
+pub const FILE_NAME: &str = "hoosh.toml";
+
+/// A configuration that was checked and can be run.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How to listen and serve.
+    pub server: Server,
+    /// The providers in the order of the file, those that are not enabled among them. Names are unique.
+    pub providers: Vec<Provider>,
+    /// Who may call.
+    pub auth: Auth,
+    /// Other names for models, each with what it leads to, the first choice first.
+    pub aliases: BTreeMap<String, Vec<String>>,
+    /// Where it was read from: `hoosh.toml`, `environment`, `flags`. Empty: built-in defaults alone.
+    pub sources: Vec<String>,
+    /// What a user should know, a sentence each.
+    pub warnings: Vec<String>,
+    /// Whether no provider is configured, so that they are to be looked for.
+    pub discover: bool,
+    /// Where each setting was said, by its path; a provider's by its name, as in `providers.ollama.priority`.
+    pub origins: BTreeMap<String, Place>,
+}
+
+/// How to listen and serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Address to listen on.
+    pub bind: IpAddr,
+    /// Port to listen on; 0 is any free one.
+    pub port: u16,
+    /// Order among providers of equal priority.
+    pub strategy: Strategy,
+    /// Largest request body. Unit: bytes.
+    pub max_body_bytes: usize,
+    /// Longest time for one call, all attempts together. `None`: each attempt has its provider's limits.
+    pub request_timeout: Option<Duration>,
+    /// Time that calls in flight get to finish after a stop signal.
+    pub drain_timeout: Duration,
+    /// Time for a client to send its request body.
+    pub body_timeout: Duration,
+    /// Connections served at once.
+    pub max_connections: usize,
+    /// Origins of web pages that may call; `*` for any. Empty: none.
+    pub cors_origins: Vec<String>,
+}
+
+/// One provider and what it is asked for.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// Its kind, place, key and times. The name is always set.
+    pub settings: ProviderSettings,
+    /// Its place among providers that match a model; the lower is asked first.
+    pub priority: u32,
+    /// Patterns of the models it is asked for; never empty.
+    pub models: Vec<String>,
+    /// Whether it is in use.
+    pub enabled: bool,
+    /// A call that asks for more answer tokens than this does not go to it.
+    pub max_tokens_limit: Option<u64>,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Default)]
+pub struct Auth {
+    /// Tokens that are taken. Empty: everybody may call.
+    pub tokens: Vec<SecretString>,
+}
+
+/// What [`load`] reads from.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// The file that the command line names. Default: `HOOSH_CONFIG`, `hoosh.toml`, the user's own, or none.
+    pub file: Option<PathBuf>,
+    /// What the command line says of single settings.
+    pub flags: Flags,
+    /// The environment.
+    pub env: Environment,
+    /// The folder that relative paths start from. Empty: the current one.
+    pub directory: PathBuf,
+}
+
+/// Settings of the command line, as text: they are read and refused like all others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `--bind`.
+    pub bind: Option<String>,
+    /// `--port`.
+    pub port: Option<String>,
+    /// `--strategy`.
+    pub strategy: Option<String>,
+}
+
+/// Environment variables, as they were at one moment. `Debug` shows their names only.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Environment(BTreeMap<String, String>);
+
+/// Reads the configuration.
+///
+/// # Errors
+///
+/// Every fault: a named file that is not there, bad syntax, unknown keys, wrong types, values out of range, variables
+/// that are not set, aliases that go in a circle.
+pub fn load(options: &LoadOptions) -> Result<Config, ConfigErrors> {
+    resolve::load(options)
+}
+
+/// Every key with what it takes, its default and what it does, as Markdown.
+pub fn keys_markdown() -> String {
+    keys::markdown()
+}
+
+// === impl Config ===
+
+impl Config {
+    /// The address to listen on.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.server.bind, self.server.port)
+    }
+
+    /// The effective configuration as TOML, with secrets redacted and a comment for what somebody said.
+    ///
+    /// It can be loaded again, but for the secrets.
+    pub fn to_toml(&self) -> String {
+        show::toml(self)
+    }
+}
+
+impl Default for Config {
+    /// The built-in defaults: no provider.
+    fn default() -> Self {
+        Self {
+            server: Server::default(),
+            providers: Vec::new(),
+            auth: Auth::default(),
+            aliases: BTreeMap::new(),
+            sources: Vec::new(),
+            warnings: Vec::new(),
+            discover: true,
+            origins: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        resolve::default_server()
+    }
+}
+
+// === impl Provider ===
+
+impl Provider {
+    /// Its name in logs and in `name/model`.
+    pub fn name(&self) -> &str {
+        self.settings.name.as_deref().unwrap_or_else(|| self.settings.kind.as_str())
+    }
+}
+
+// === impl Flags ===
+
+impl Flags {
+    /// The flag of a key.
+    fn name(path: &str) -> &'static str {
+        match path {
+            "server.bind" => "--bind",
+            "server.port" => "--port",
+            _ => "--strategy",
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// As a tree of values.
+    fn values(&self) -> Dict {
+        let said = [("bind", &self.bind), ("port", &self.port), ("strategy", &self.strategy)];
+        let server = said.into_iter().filter_map(|(key, text)| Some((key.to_owned(), Value::from(text.as_ref()?.as_str()))));
+        Dict::from([("server".to_owned(), Value::from(server.collect::<Dict>()))])
+    }
+}
+
+// === impl Environment ===
+
+impl Environment {
+    /// The process's own, without variables that are no UTF-8.
+    pub fn of_process() -> Self {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self(std::env::vars_os().filter_map(text).collect())
+    }
+
+    /// A variable, empty ones too.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// A variable that is not empty.
+    pub fn filled(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|value| !value.trim().is_empty())
+    }
+
+    /// The first of some variables that is not empty, and its name.
+    pub fn first_filled<'a>(&self, names: &[&'a str]) -> Option<(&'a str, &str)> {
+        names.iter().find_map(|name| Some((*name, self.filled(name)?)))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
+        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

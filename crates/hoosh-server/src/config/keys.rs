@@ -1,0 +1,358 @@
+//! Every key there is: what it takes, what it is without it, what it does.
+//!
+//! The reader knows keys from this table alone, and the table in `docs/configuration.md` is printed from it, so that
+//! what is documented, what is accepted and what is the default cannot drift apart.
+
+use std::time::Duration;
+
+use figment::value::{Dict, Num, Tag, Value};
+use hoosh_core::limits;
+
+/// One key.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// Where it is: `server.port`; `[]` for each entry of a list, `*` for any name.
+    pub(crate) path: &'static str,
+    /// What it takes.
+    pub(crate) kind: Kind,
+    /// What it is if nobody says.
+    pub(crate) default: Fallback,
+    /// What it does, in a sentence or two.
+    pub(crate) doc: &'static str,
+}
+
+/// What a key takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// An IP address to listen on.
+    Address,
+    /// A whole number in a range, both ends included.
+    Whole { min: u64, max: u64 },
+    /// A time in seconds, fractions allowed.
+    Seconds { zero: bool },
+    /// True or false.
+    Switch,
+    /// A provider's name.
+    Name,
+    /// An `http` or `https` URL.
+    Url,
+    /// Text that is never shown.
+    Secret,
+    /// A list of texts that are never shown.
+    Secrets,
+    /// A list of model patterns.
+    Patterns,
+    /// A list of origins of web pages.
+    Origins,
+    /// A model name or a list of them.
+    Targets,
+    /// A routing strategy.
+    Strategy,
+    /// A kind of provider.
+    ProviderType,
+}
+
+/// What a key is if nobody says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fallback {
+    /// This text.
+    Text(&'static str),
+    /// This number.
+    Whole(u64),
+    /// This time.
+    Time(Duration),
+    /// This.
+    Switch(bool),
+    /// An empty list.
+    Empty,
+    /// It stays open; the words say what then happens.
+    Open(&'static str),
+    /// It must be said.
+    Required,
+}
+
+/// A section or key of hoosh 1.3 that is accepted and not acted on.
+#[derive(Debug)]
+pub(crate) struct Legacy {
+    /// Where it is, as in [`Key::path`].
+    pub(crate) path: &'static str,
+    /// What a user should know beyond that; empty if nothing.
+    pub(crate) note: &'static str,
+}
+
+/// Longest time that a key takes: a day.
+pub(crate) const SECONDS_MAX: u64 = 86_400;
+
+/// Provider types of hoosh 1.3 that this version has no preset for, without case and separators.
+pub(crate) const LEGACY_TYPES: &[&str] = &["whisper", "tensorrt", "tensorrtllm", "onnx"];
+
+/// Strategies of hoosh 1.3 that act as `priority` for now, without case and separators.
+pub(crate) const LEGACY_STRATEGIES: &[&str] = &["lowestlatency", "direct"];
+
+const PRIORITY_MAX: u64 = 1_000_000;
+
+/// All keys, in the order they are documented in.
+pub(crate) const KEYS: &[Key] = &[
+    Key {
+        path: "server.bind",
+        kind: Kind::Address,
+        default: Fallback::Text("127.0.0.1"),
+        doc: "Address to listen on. `0.0.0.0` or `::` lets other machines in: then set `[auth] tokens`.",
+    },
+    Key {
+        path: "server.port",
+        kind: Kind::Whole { min: 0, max: u16::MAX as u64 },
+        default: Fallback::Whole(8088),
+        doc: "Port to listen on. 0 takes any free one; the start-up message says which.",
+    },
+    Key {
+        path: "server.strategy",
+        kind: Kind::Strategy,
+        default: Fallback::Text("priority"),
+        doc: "Order among providers of equal priority: `priority` (the more specific pattern, then the order of the \
+              file) or `round_robin` (in turn).",
+    },
+    Key {
+        path: "server.max_body_bytes",
+        kind: Kind::Whole { min: 1_024, max: 1 << 32 },
+        default: Fallback::Whole(limits::REQUEST_BODY_BYTES_MAX as u64),
+        doc: "Largest request body.",
+    },
+    Key {
+        path: "server.request_timeout_secs",
+        kind: Kind::Seconds { zero: false },
+        default: Fallback::Open("none; each attempt has its provider's limits"),
+        doc: "Longest time for one call, all attempts together.",
+    },
+    Key {
+        path: "server.drain_timeout_secs",
+        kind: Kind::Seconds { zero: true },
+        default: Fallback::Time(limits::DRAIN_TIME_MAX),
+        doc: "Time that calls in flight get to finish after a stop signal.",
+    },
+    Key {
+        path: "server.body_timeout_secs",
+        kind: Kind::Seconds { zero: false },
+        default: Fallback::Time(limits::REQUEST_BODY_TIME_MAX),
+        doc: "Time for a client to send its request body.",
+    },
+    Key {
+        path: "server.max_connections",
+        kind: Kind::Whole { min: 1, max: 1_000_000 },
+        default: Fallback::Whole(limits::CONNECTIONS_MAX as u64),
+        doc: "Connections served at once.",
+    },
+    Key {
+        path: "server.cors_origins",
+        kind: Kind::Origins,
+        default: Fallback::Empty,
+        doc: "Origins of web pages that may call the gateway from a browser, such as `https://app.example.com`; `*` \
+              for any.",
+    },
+    Key {
+        path: "auth.tokens",
+        kind: Kind::Secrets,
+        default: Fallback::Empty,
+        doc: "Tokens that callers must show as `Authorization: Bearer …`. Empty: everybody may call.",
+    },
+    Key {
+        path: "aliases.*",
+        kind: Kind::Targets,
+        default: Fallback::Open("none"),
+        doc: "Another name for a model: `fast = \"llama3\"`, or a list that is tried in its order. A target may be \
+              `provider/model` or another alias.",
+    },
+    Key {
+        path: "providers[].type",
+        kind: Kind::ProviderType,
+        default: Fallback::Required,
+        doc: "Kind of provider: one of those below, in any spelling (`LlamaCpp`, `llama_cpp`, `llamacpp`).",
+    },
+    Key {
+        path: "providers[].name",
+        kind: Kind::Name,
+        default: Fallback::Open("the type; `-2` and so on is added from the second of a type on"),
+        doc: "Its name in logs and in `name/model`: letters, digits, `.`, `_`, `-`.",
+    },
+    Key {
+        path: "providers[].base_url",
+        kind: Kind::Url,
+        default: Fallback::Open("the type's own address"),
+        doc: "Where it is.",
+    },
+    Key {
+        path: "providers[].api_key",
+        kind: Kind::Secret,
+        default: Fallback::Open("the type's variable, such as `OPENAI_API_KEY`"),
+        doc: "Key to call it with. Write `\"$VAR\"` rather than the key itself. The variable's key is only used at the \
+              vendor's own address: at another `base_url` say it here.",
+    },
+    Key {
+        path: "providers[].priority",
+        kind: Kind::Whole { min: 0, max: PRIORITY_MAX },
+        default: Fallback::Whole(hoosh_router::PRIORITY_DEFAULT as u64),
+        doc: "Its place among providers that match a model; the lower is asked first.",
+    },
+    Key {
+        path: "providers[].models",
+        kind: Kind::Patterns,
+        default: Fallback::Open("the type's own models, or `[\"*\"]`"),
+        doc: "Models it is asked for: names, with `*` for any text and `?` for one character.",
+    },
+    Key {
+        path: "providers[].enabled",
+        kind: Kind::Switch,
+        default: Fallback::Switch(true),
+        doc: "Whether it is in use.",
+    },
+    Key {
+        path: "providers[].max_tokens_limit",
+        kind: Kind::Whole { min: 1, max: 1_000_000_000 },
+        default: Fallback::Open("none"),
+        doc: "A call that asks for more answer tokens than this does not go to it.",
+    },
+    Key {
+        path: "providers[].connect_timeout_secs",
+        kind: Kind::Seconds { zero: false },
+        default: Fallback::Time(limits::CONNECT_TIME_MAX),
+        doc: "Time to open a connection.",
+    },
+    Key {
+        path: "providers[].first_byte_timeout_secs",
+        kind: Kind::Seconds { zero: false },
+        default: Fallback::Time(limits::FIRST_BYTE_TIME_MAX),
+        doc: "Time from a streamed request to the head of its answer.",
+    },
+    Key {
+        path: "providers[].idle_timeout_secs",
+        kind: Kind::Seconds { zero: false },
+        default: Fallback::Time(limits::IDLE_TIME_MAX),
+        doc: "Longest silence inside a streamed answer.",
+    },
+    Key {
+        path: "providers[].total_timeout_secs",
+        kind: Kind::Seconds { zero: false },
+        default: Fallback::Time(limits::TOTAL_TIME_MAX),
+        doc: "Longest time for one attempt, its whole stream included.",
+    },
+];
+
+/// What hoosh 1.3 knew and this version does not act on.
+pub(crate) const LEGACY: &[Legacy] = &[
+    Legacy { path: "cache", note: "" },
+    Legacy { path: "budgets", note: "no budget is enforced" },
+    Legacy { path: "whisper", note: "" },
+    Legacy { path: "tts", note: "" },
+    Legacy { path: "audit", note: "no audit log is written" },
+    Legacy { path: "telemetry", note: "" },
+    Legacy { path: "context", note: "" },
+    Legacy { path: "retry", note: "" },
+    Legacy { path: "hardware", note: "" },
+    Legacy { path: "dlp", note: "nothing is scanned or blocked" },
+    Legacy { path: "queue", note: "" },
+    Legacy { path: "health_check", note: "" },
+    Legacy { path: "server.health_check_interval_secs", note: "" },
+    Legacy { path: "providers[].rate_limit_rpm", note: "no rate is limited" },
+    Legacy { path: "providers[].tls_pinned_certs", note: "any certificate that the system trusts is accepted" },
+    Legacy { path: "providers[].client_cert", note: "no client certificate is sent" },
+    Legacy { path: "providers[].client_key", note: "no client certificate is sent" },
+];
+
+/// The sections that have keys.
+pub(crate) const SECTIONS: &[&str] = &["server", "auth", "aliases", "providers"];
+
+/// The row of a key in a section (`server`, `providers[]`).
+pub(crate) fn find(section: &str, name: &str) -> Option<&'static Key> {
+    rows(section).find(|(row, _)| *row == name || *row == "*").map(|(_, key)| key)
+}
+
+/// The rows of a section, each with the key's last part.
+pub(crate) fn rows(section: &str) -> impl Iterator<Item = (&'static str, &'static Key)> {
+    KEYS.iter().filter_map(move |key| {
+        let (of, name) = key.path.split_once('.')?;
+        (of == section).then_some((name, key))
+    })
+}
+
+/// The row of a section or key that 1.3 knew.
+pub(crate) fn legacy(path: &str) -> Option<&'static Legacy> {
+    LEGACY.iter().find(|legacy| legacy.path == path)
+}
+
+/// The defaults of a section.
+pub(crate) fn defaults(section: &str) -> Dict {
+    rows(section).filter_map(|(name, key)| Some((name.to_owned(), key.default.value()?))).collect()
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// What is expected, as it stands behind "expected".
+    pub(crate) fn expected(self) -> String {
+        match self {
+            Self::Address => "an IP address such as \"127.0.0.1\"".to_owned(),
+            Self::Whole { min, max } => format!("a whole number from {min} to {max}"),
+            Self::Seconds { zero: true } => format!("a number of seconds from 0 to {SECONDS_MAX}"),
+            Self::Seconds { zero: false } => format!("a number of seconds above 0, up to {SECONDS_MAX}"),
+            Self::Switch => "true or false".to_owned(),
+            Self::Name => "a name of letters, digits, `.`, `_` and `-`".to_owned(),
+            Self::Url => "a URL such as \"http://127.0.0.1:8080\"".to_owned(),
+            Self::Secret => "a string".to_owned(),
+            Self::Secrets | Self::Patterns => "a list of strings".to_owned(),
+            Self::Origins => "a list of origins such as \"https://app.example.com\"".to_owned(),
+            Self::Targets => "a model name or a list of them".to_owned(),
+            Self::Strategy => "`priority` or `round_robin`".to_owned(),
+            Self::ProviderType => "a provider type such as \"ollama\"".to_owned(),
+        }
+    }
+}
+
+// === impl Fallback ===
+
+impl Fallback {
+    /// As a value of the lowest layer; `None` if there is none.
+    fn value(self) -> Option<Value> {
+        let tag = Tag::Default;
+        match self {
+            Self::Text(text) => Some(Value::String(tag, text.to_owned())),
+            Self::Whole(number) => Some(Value::Num(tag, Num::U64(number))),
+            Self::Time(time) => Some(Value::Num(tag, Num::F64(time.as_secs_f64()))),
+            Self::Switch(on) => Some(Value::Bool(tag, on)),
+            Self::Empty => Some(Value::Array(tag, Vec::new())),
+            Self::Open(_) | Self::Required => None,
+        }
+    }
+
+    /// As it stands in a table.
+    fn words(self) -> String {
+        match self {
+            Self::Text(text) => format!("`\"{text}\"`"),
+            Self::Whole(number) => format!("`{number}`"),
+            Self::Time(time) => format!("`{}`", time.as_secs_f64()),
+            Self::Switch(on) => format!("`{on}`"),
+            Self::Empty => "`[]`".to_owned(),
+            Self::Open(words) => words.to_owned(),
+            Self::Required => "required".to_owned(),
+        }
+    }
+}
+
+/// The keys as Markdown, a table for each section.
+pub(crate) fn markdown() -> String {
+    let mut page = String::new();
+    for (title, section) in [
+        ("[server]", "server"),
+        ("[auth]", "auth"),
+        ("[aliases]", "aliases"),
+        ("[[providers]]", "providers[]"),
+    ] {
+        let head = "| key | takes | default | what it does |\n|---|---|---|---|";
+        page.push_str(&format!("{}### `{title}`\n\n{head}\n", if page.is_empty() { "" } else { "\n" }));
+        for (name, key) in rows(section) {
+            let name = if name == "*" { "any name" } else { &format!("`{name}`") };
+            let (takes, default) = (key.kind.expected(), key.default.words());
+            page.push_str(&format!("| {name} | {takes} | {default} | {} |\n", key.doc));
+        }
+    }
+    page
+}

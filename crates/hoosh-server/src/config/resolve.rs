@@ -1,0 +1,299 @@
+//! Sections to a [`Config`]: what the settings add up to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use figment::value::{Dict, Value};
+use hoosh_core::ProviderType;
+use hoosh_providers::{Preset, ProviderSettings, Timeouts, preset};
+use http::Uri;
+use secrecy::SecretString;
+
+use super::fault::{ConfigErrors, Fault, Place, nearest};
+use super::file::File;
+use super::layers::Layers;
+use super::reader::{Reader, Section, elsewhere, plain, type_name};
+use super::variables::expand;
+use super::{Auth, Config, Environment, Flags, LoadOptions, Provider, Server, keys, settle_routes};
+
+/// A provider whose name is still to be found.
+struct Unnamed {
+    /// Where it is: `providers[0]`.
+    path: String,
+    name: Option<String>,
+    provider: Provider,
+}
+
+pub(crate) fn load(options: &LoadOptions) -> Result<Config, ConfigErrors> {
+    let file = match File::find(options) {
+        Some((path, named_by)) => Some(File::read(path, named_by, &options.directory)?),
+        None => None,
+    };
+    let mut sources: Vec<String> = file.iter().map(|file| file.path.display().to_string()).collect();
+    let mut faults = Vec::new();
+    let layers = Layers::stack(file, &options.env, &options.flags, &mut faults);
+    let mut reader = Reader::new(&layers, &options.env, faults);
+    let mut config = reader.config();
+    let from_variables = reader.origins.values().any(|place| matches!(place, Place::Variable(_)));
+    sources.extend(from_variables.then(|| "environment".to_owned()));
+    sources.extend((!options.flags.is_empty()).then(|| "flags".to_owned()));
+    config.sources = sources;
+    config.origins = reader.origins;
+    reader.warnings.sort_by(|(one, _), (other, _)| one.rank().cmp(&other.rank()));
+    config.warnings = reader.warnings.iter().map(|(place, says)| format!("{place}: {says}")).collect();
+    if !reader.faults.is_empty() {
+        return Err(ConfigErrors::new(reader.faults));
+    }
+    // Found providers may serve what an alias leads to: then the routes are settled when they are known.
+    if !config.discover {
+        settle_routes(&mut config)?;
+    }
+    Ok(config)
+}
+
+/// The server section that nobody said anything of.
+pub(crate) fn default_server() -> Server {
+    let env = Environment::default();
+    let layers = Layers::stack(None, &env, &Flags::default(), &mut Vec::new());
+    let mut reader = Reader::new(&layers, &env, Vec::new());
+    let section = reader.section("server", "server", keys::defaults("server"));
+    server(section)
+}
+
+impl Reader<'_> {
+    /// Reads everything. The result only counts if there is no fault.
+    fn config(&mut self) -> Config {
+        let mut root = self.layers.root.clone();
+        // What is no section is a fault of the layers already.
+        let mut values = |name| root.remove(name).and_then(Value::into_dict).unwrap_or_default();
+        let server_section = self.section("server", "server", values("server"));
+        let mut auth = self.section("auth", "auth", values("auth"));
+        let aliases = self.section("aliases", "aliases", values("aliases"));
+        let (providers, discover) = match root.remove("providers") {
+            None => (Vec::new(), true),
+            Some(Value::Array(_, entries)) => (self.providers(entries), false),
+            Some(other) => {
+                let fix = "write each provider under its own [[providers]]";
+                self.fault("providers", format!("expected a list, found {}; {fix}", type_name(&other)));
+                (Vec::new(), false)
+            }
+        };
+        self.leftovers(root);
+        let server = server(server_section);
+        let tokens = auth.secrets("tokens").unwrap_or_default();
+        if tokens.is_empty() && !server.bind.is_loopback() {
+            let says = "`server.bind` lets other machines in and `auth.tokens` is empty: everybody may call";
+            self.warn(self.origin("server.bind"), says);
+        }
+        Config {
+            server,
+            providers,
+            auth: Auth { tokens },
+            aliases: aliases.into_texts().collect(),
+            discover,
+            sources: Vec::new(),
+            warnings: Vec::new(),
+            origins: BTreeMap::new(),
+        }
+    }
+
+    /// What stands in no section that there is.
+    fn leftovers(&mut self, root: Dict) {
+        for (name, value) in root {
+            let place = self.layers.place(value.tag(), &name);
+            if let Some(legacy) = keys::legacy(&name) {
+                let brackets = if matches!(value, Value::Array(..)) { ("[[", "]]") } else { ("[", "]") };
+                self.legacy(&place, &format!("section {}{name}{}", brackets.0, brackets.1), legacy.note);
+                continue;
+            }
+            let (problem, meant) = if matches!(value, Value::Dict(..) | Value::Array(..)) {
+                ("there is no such section", nearest(&name, keys::SECTIONS.iter().copied()).map(str::to_owned))
+            } else {
+                let rows = ["server", "auth", "providers[]"].into_iter().flat_map(keys::rows);
+                let near = nearest(&name, rows.map(|(name, _)| name));
+                ("there is no such key outside of the sections", near.and_then(|near| elsewhere("", near)))
+            };
+            self.faults.push(Fault::new(place, name, problem).meaning(meant));
+        }
+    }
+
+    fn providers(&mut self, entries: Vec<Value>) -> Vec<Provider> {
+        let mut unnamed = Vec::new();
+        for (index, entry) in entries.into_iter().enumerate() {
+            let path = format!("providers[{index}]");
+            match entry {
+                Value::Dict(_, values) => unnamed.extend(self.provider(path, values)),
+                other => {
+                    let problem = format!("expected a section [[providers]], found {}", type_name(&other));
+                    self.fault(&path, problem);
+                }
+            }
+        }
+        self.named(unnamed)
+    }
+
+    /// One entry; `None` if it has no type that can be asked.
+    fn provider(&mut self, path: String, mut values: Dict) -> Option<Unnamed> {
+        if let Some(Value::String(tag, text)) = values.get("type")
+            && keys::LEGACY_TYPES.contains(&plain(text).as_str())
+        {
+            let place = self.layers.place(*tag, &format!("{path}.type"));
+            let says = "has no preset in this version; the provider is left out";
+            self.warn(place, format!("type `{text}` {says}"));
+            return None;
+        }
+        // What is off must not keep the rest from running because its key is not at hand.
+        if let (Some(Value::Bool(_, false)), Some(Value::String(_, key))) =
+            (values.get("enabled"), values.get("api_key"))
+            && expand(key, self.env).is_err()
+        {
+            values.remove("api_key");
+        }
+        let has_type = values.contains_key("type");
+        let has_url = values.contains_key("base_url");
+        for (key, value) in keys::defaults("providers[]") {
+            values.entry(key).or_insert(value);
+        }
+        let mut section = self.section("providers[]", &path, values);
+        if !has_type {
+            self.fault(&path, "`type` is missing: which kind of provider is it?");
+        }
+        let kind = section.provider_type("type")?;
+        let preset = preset(kind);
+        if preset.host.is_empty() && !has_url {
+            self.fault(&path, format!("`base_url` is missing: type `{kind}` has no address of its own"));
+        }
+        let name = section.text("name");
+        let patterns = section.texts("models");
+        if patterns.as_ref().is_some_and(Vec::is_empty) {
+            let problem = "is empty; leave it out for the type's own models, or write `enabled = false`";
+            self.fault(&format!("{path}.models"), problem);
+        }
+        let timeouts = Timeouts {
+            connect: section.time("connect_timeout_secs").unwrap_or_default(),
+            first_byte: section.time("first_byte_timeout_secs").unwrap_or_default(),
+            idle: section.time("idle_timeout_secs").unwrap_or_default(),
+            total: section.time("total_timeout_secs").unwrap_or_default(),
+        };
+        let mut settings = ProviderSettings {
+            base_url: section.text("base_url"),
+            api_key: section.secret("api_key"),
+            timeouts,
+            ..ProviderSettings::new(kind)
+        };
+        let enabled = section.switch("enabled").unwrap_or_default();
+        if settings.api_key.is_none() && enabled {
+            self.key_of_preset(&path, preset, &mut settings);
+        }
+        let provider = Provider {
+            settings,
+            priority: section.whole("priority").and_then(|number| u32::try_from(number).ok()).unwrap_or_default(),
+            models: patterns.unwrap_or_else(|| default_models(preset)),
+            enabled,
+            max_tokens_limit: section.whole("max_tokens_limit"),
+        };
+        Some(Unnamed { path, name, provider })
+    }
+
+    /// The key that the type's own variable holds. It only goes where its vendor is: a key for one vendor must not reach
+    /// another host because somebody left `api_key` out.
+    fn key_of_preset(&mut self, path: &str, preset: &Preset, settings: &mut ProviderSettings) {
+        let variable = self.env.first_filled(preset.key_env);
+        let at_home = preset.local || settings.base_url.as_deref().is_none_or(|url| same_origin(url, preset.host));
+        match variable {
+            Some((name, key)) if at_home => {
+                settings.api_key = Some(SecretString::from(key.trim()));
+                self.origins.insert(format!("{path}.api_key"), Place::Variable(name.to_owned()));
+            }
+            Some((name, _)) => {
+                let place = self.layers.place_in_file(path);
+                let says = format!("`base_url` is not {}'s own, so {name} is not sent there", preset.label);
+                self.warn(place, format!("{path}: {says}; `api_key = \"${name}\"` sends it"));
+            }
+            None if !preset.local && !preset.key_env.is_empty() && at_home => {
+                let place = self.layers.place_in_file(path);
+                let variables = preset.key_env.join(" or ");
+                let says = format!("{} will want a key; set {variables}, or `api_key`", preset.label);
+                self.warn(place, format!("{path}: {says}"));
+            }
+            None => {}
+        }
+    }
+
+    /// Gives every provider a name of its own: what is said is kept, the others are called by their type.
+    fn named(&mut self, unnamed: Vec<Unnamed>) -> Vec<Provider> {
+        let mut taken = BTreeSet::new();
+        for entry in &unnamed {
+            if let Some(name) = &entry.name
+                && !taken.insert(name.clone())
+            {
+                let problem = format!("there is another provider called `{name}`");
+                self.fault(&format!("{}.name", entry.path), problem);
+            }
+        }
+        let mut providers = Vec::with_capacity(unnamed.len());
+        for Unnamed { path, name, mut provider } in unnamed {
+            let name = name.unwrap_or_else(|| {
+                let name = free_name(provider.settings.kind, &taken);
+                taken.insert(name.clone());
+                name
+            });
+            self.rename_origins(&path, &name);
+            provider.settings.name = Some(name);
+            providers.push(provider);
+        }
+        providers
+    }
+
+    /// Keeps the places of a provider's settings by its name, which stays when entries move.
+    fn rename_origins(&mut self, path: &str, name: &str) {
+        let prefix = format!("{path}.");
+        let place = self.layers.place_in_file(path);
+        self.origins.insert(format!("providers.{name}"), place);
+        let own: Vec<String> = self.origins.keys().filter(|key| key.starts_with(&prefix)).cloned().collect();
+        for key in own {
+            if let Some(place) = self.origins.remove(&key) {
+                self.origins.insert(format!("providers.{name}.{}", &key[prefix.len()..]), place);
+            }
+        }
+    }
+}
+
+/// Patterns of a provider that says none.
+pub(crate) fn default_models(preset: &Preset) -> Vec<String> {
+    if preset.models.is_empty() {
+        return vec!["*".to_owned()];
+    }
+    preset.models.iter().map(|pattern| (*pattern).to_owned()).collect()
+}
+
+/// The type's name, or the first of `type-2`, `type-3` that nobody has.
+fn free_name(kind: ProviderType, taken: &BTreeSet<String>) -> String {
+    let name = kind.as_str();
+    let numbered = (2..).map(|number| format!("{name}-{number}"));
+    std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken.contains(name)).unwrap_or_default()
+}
+
+fn same_origin(url: &str, host: &str) -> bool {
+    let origin = |text: &str| {
+        let uri: Uri = text.parse().ok()?;
+        let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        Some((uri.scheme_str()?.to_owned(), uri.host()?.to_ascii_lowercase(), uri.port_u16().unwrap_or(default)))
+    };
+    origin(url).is_some_and(|url| origin(host) == Some(url))
+}
+
+/// What is missing here is a fault already.
+fn server(mut section: Section) -> Server {
+    let size = |number: Option<u64>| number.and_then(|number| usize::try_from(number).ok()).unwrap_or(usize::MAX);
+    Server {
+        bind: section.address("bind").unwrap_or_else(|| std::net::Ipv4Addr::LOCALHOST.into()),
+        port: section.whole("port").and_then(|number| u16::try_from(number).ok()).unwrap_or_default(),
+        strategy: section.strategy("strategy").unwrap_or_default(),
+        max_body_bytes: size(section.whole("max_body_bytes")),
+        request_timeout: section.time("request_timeout_secs"),
+        drain_timeout: section.time("drain_timeout_secs").unwrap_or_default(),
+        body_timeout: section.time("body_timeout_secs").unwrap_or_default(),
+        max_connections: size(section.whole("max_connections")),
+        cors_origins: section.texts("cors_origins").unwrap_or_default(),
+    }
+}

@@ -1,0 +1,115 @@
+//! The effective configuration as TOML that can be read, pasted and loaded again.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use hoosh_providers::preset;
+
+use super::file::join;
+use super::{Config, Place, Provider};
+
+/// What stands for a secret.
+const REDACTED: &str = "<redacted>";
+
+/// Text and the places of what is in it.
+struct Page<'a> {
+    config: &'a Config,
+    text: String,
+}
+
+pub(crate) fn toml(config: &Config) -> String {
+    let mut page = Page { config, text: String::new() };
+    let server = &config.server;
+    page.section("[server]");
+    page.key("server", "bind", &string(&server.bind.to_string()));
+    page.key("server", "port", &server.port.to_string());
+    page.key("server", "strategy", &string(server.strategy.as_str()));
+    page.key("server", "max_body_bytes", &server.max_body_bytes.to_string());
+    if let Some(time) = server.request_timeout {
+        page.key("server", "request_timeout_secs", &seconds(time));
+    }
+    page.key("server", "drain_timeout_secs", &seconds(server.drain_timeout));
+    page.key("server", "body_timeout_secs", &seconds(server.body_timeout));
+    page.key("server", "max_connections", &server.max_connections.to_string());
+    page.key("server", "cors_origins", &list(&server.cors_origins));
+
+    page.section("[auth]");
+    page.key("auth", "tokens", &list(&vec![REDACTED.to_owned(); config.auth.tokens.len()]));
+
+    if !config.aliases.is_empty() {
+        page.section("[aliases]");
+    }
+    for (alias, targets) in &config.aliases {
+        let value = match targets.as_slice() {
+            [target] => string(target),
+            targets => list(targets),
+        };
+        page.key("aliases", alias, &value);
+    }
+    for provider in &config.providers {
+        page.section("[[providers]]");
+        page.provider(provider);
+    }
+    page.text
+}
+
+// === impl Page ===
+
+impl Page<'_> {
+    fn section(&mut self, header: &str) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        self.line(header, None);
+    }
+
+    fn provider(&mut self, provider: &Provider) {
+        let settings = &provider.settings;
+        let section = format!("providers.{}", provider.name());
+        self.key(&section, "type", &string(settings.kind.as_str()));
+        self.key(&section, "name", &string(provider.name()));
+        let url = settings.base_url.as_deref().unwrap_or(preset(settings.kind).host);
+        self.key(&section, "base_url", &string(url));
+        if settings.api_key.is_some() {
+            self.key(&section, "api_key", &string(REDACTED));
+        }
+        self.key(&section, "priority", &provider.priority.to_string());
+        self.key(&section, "models", &list(&provider.models));
+        self.key(&section, "enabled", &provider.enabled.to_string());
+        if let Some(limit) = provider.max_tokens_limit {
+            self.key(&section, "max_tokens_limit", &limit.to_string());
+        }
+        self.key(&section, "connect_timeout_secs", &seconds(settings.timeouts.connect));
+        self.key(&section, "first_byte_timeout_secs", &seconds(settings.timeouts.first_byte));
+        self.key(&section, "idle_timeout_secs", &seconds(settings.timeouts.idle));
+        self.key(&section, "total_timeout_secs", &seconds(settings.timeouts.total));
+    }
+
+    /// One key, with where it was said unless it is the default.
+    fn key(&mut self, section: &str, key: &str, value: &str) {
+        let place = self.config.origins.get(&join(section, key)).cloned();
+        self.line(&format!("{} = {value}", join("", key)), place);
+    }
+
+    fn line(&mut self, line: &str, place: Option<Place>) {
+        self.text.push_str(line);
+        if let Some(place) = place.filter(|place| *place != Place::Default) {
+            // Writing to a `String` cannot fail.
+            let _ = write!(self.text, "  # {place}");
+        }
+        self.text.push('\n');
+    }
+}
+
+fn string(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+fn list(texts: &[String]) -> String {
+    let texts: Vec<String> = texts.iter().map(|text| string(text)).collect();
+    format!("[{}]", texts.join(", "))
+}
+
+fn seconds(time: Duration) -> String {
+    time.as_secs_f64().to_string()
+}

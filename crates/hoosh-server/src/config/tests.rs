@@ -1,0 +1,604 @@
+//! Whole configurations in, values or faults out.
+
+use std::path::Path;
+
+use hoosh_core::{ProviderType, limits};
+use hoosh_providers::Timeouts;
+use secrecy::ExposeSecret;
+
+use super::*;
+
+/// Loads a text as `hoosh.toml` with these variables and flags.
+fn load_with(toml: &str, env: &[(&str, &str)], flags: Flags) -> Result<Config, ConfigErrors> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(FILE_NAME), toml).unwrap();
+    let env = Environment::from_iter(env.iter().copied());
+    load(&LoadOptions { env, flags, directory: folder.path().to_owned(), ..LoadOptions::default() })
+}
+
+fn loaded(toml: &str, env: &[(&str, &str)]) -> Config {
+    load_with(toml, env, Flags::default()).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// What is said of a faulty configuration, line by line.
+#[track_caller]
+fn check_faults(toml: &str, env: &[(&str, &str)], expect: &[&str]) {
+    let errors = match load_with(toml, env, Flags::default()) {
+        Ok(_) => panic!("it loads:\n{toml}"),
+        Err(errors) => errors.to_string(),
+    };
+    assert_eq!(errors.lines().collect::<Vec<_>>(), expect, "{toml}");
+}
+
+#[track_caller]
+fn check_warnings(toml: &str, env: &[(&str, &str)], expect: &[&str]) {
+    assert_eq!(loaded(toml, env).warnings, expect, "{toml}");
+}
+
+#[test]
+fn without_anything_the_defaults_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = load(&LoadOptions { directory: folder.path().to_owned(), ..LoadOptions::default() }).unwrap();
+    let server = Server {
+        bind: "127.0.0.1".parse().unwrap(),
+        port: 8088,
+        strategy: Strategy::Priority,
+        max_body_bytes: limits::REQUEST_BODY_BYTES_MAX,
+        request_timeout: None,
+        drain_timeout: limits::DRAIN_TIME_MAX,
+        body_timeout: limits::REQUEST_BODY_TIME_MAX,
+        max_connections: limits::CONNECTIONS_MAX,
+        cors_origins: Vec::new(),
+    };
+    assert_eq!((&config.server, &Server::default()), (&server, &server));
+    assert!(config.discover && config.providers.is_empty() && config.aliases.is_empty());
+    assert!(config.auth.tokens.is_empty() && config.sources.is_empty() && config.warnings.is_empty());
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = loaded(
+        r#"
+        [server]
+        bind = "::1"
+        port = 9000
+        strategy = "round-robin"
+        max_body_bytes = 1_048_576
+        request_timeout_secs = 90
+        drain_timeout_secs = 0
+        body_timeout_secs = 2.5
+        max_connections = 10
+        cors_origins = ["https://app.example.com", "http://localhost:3000"]
+
+        [auth]
+        tokens = ["one", "two"]
+
+        [aliases]
+        fast = "llama3"
+        best = ["mine/x", "fast"]
+
+        [[providers]]
+        type = "LlamaCpp"
+        name = "mine"
+        base_url = "http://10.0.0.5:8080"
+        api_key = "sk-x"
+        priority = 1
+        models = ["llama*", "x"]
+        enabled = true
+        max_tokens_limit = 4096
+        connect_timeout_secs = 1
+        first_byte_timeout_secs = 2
+        idle_timeout_secs = 3
+        total_timeout_secs = 4.5
+        "#,
+        &[],
+    );
+    let secs = Duration::from_secs_f64;
+    let server = Server {
+        bind: "::1".parse().unwrap(),
+        port: 9000,
+        strategy: Strategy::RoundRobin,
+        max_body_bytes: 1 << 20,
+        request_timeout: Some(secs(90.0)),
+        drain_timeout: Duration::ZERO,
+        body_timeout: secs(2.5),
+        max_connections: 10,
+        cors_origins: vec!["https://app.example.com".into(), "http://localhost:3000".into()],
+    };
+    assert_eq!(config.server, server);
+    assert_eq!(config.address().to_string(), "[::1]:9000");
+    let tokens: Vec<_> = config.auth.tokens.iter().map(ExposeSecret::expose_secret).collect();
+    assert_eq!(tokens, ["one", "two"]);
+    assert_eq!(config.aliases["fast"], ["llama3"]);
+    assert_eq!(config.aliases["best"], ["mine/x", "fast"]);
+
+    let [provider] = config.providers.as_slice() else { panic!("{:?}", config.providers) };
+    assert_eq!((provider.name(), provider.settings.kind), ("mine", ProviderType::LlamaCpp));
+    assert_eq!(provider.settings.base_url.as_deref(), Some("http://10.0.0.5:8080"));
+    assert_eq!(provider.settings.api_key.as_ref().map(ExposeSecret::expose_secret), Some("sk-x"));
+    assert_eq!((provider.priority, provider.enabled, provider.max_tokens_limit), (1, true, Some(4096)));
+    assert_eq!(provider.models, ["llama*", "x"]);
+    let times = Timeouts { connect: secs(1.0), first_byte: secs(2.0), idle: secs(3.0), total: secs(4.5) };
+    assert_eq!(provider.settings.timeouts, times);
+    assert_eq!(config.sources, ["hoosh.toml"]);
+    assert!(config.warnings.is_empty() && !config.discover);
+}
+
+#[test]
+fn what_a_provider_leaves_out_comes_from_its_type() {
+    let config = loaded(
+        "[[providers]]\ntype = 'ollama'\n[[providers]]\ntype = 'ollama'\nbase_url = 'http://b:1'\n\
+         [[providers]]\ntype = 'groq'\nname = 'ollama-2'",
+        &[("GROQ_API_KEY", " gsk-1\n")],
+    );
+    let names: Vec<_> = config.providers.iter().map(Provider::name).collect();
+    assert_eq!(names, ["ollama", "ollama-3", "ollama-2"]);
+    assert_eq!(config.providers[0].models, ["*"]);
+    assert_eq!(config.providers[0].settings.timeouts, Timeouts::default());
+    assert_eq!(config.providers[0].priority, hoosh_router::PRIORITY_DEFAULT);
+    assert!(config.providers[2].models.contains(&"llama-3.1-8b-instant".to_owned()));
+    let key = config.providers[2].settings.api_key.as_ref().map(ExposeSecret::expose_secret);
+    assert_eq!(key, Some("gsk-1"));
+    assert_eq!(config.origins["providers.ollama-2.api_key"], Place::Variable("GROQ_API_KEY".into()));
+}
+
+#[test]
+fn the_environment_goes_over_the_file_and_flags_over_both() {
+    let toml = "[server]\nbind = '127.0.0.2'\nport = 1\nstrategy = 'priority'\nmax_connections = 7";
+    let env = [
+        ("HOOSH_SERVER__PORT", "2"),
+        ("HOOSH_SERVER__STRATEGY", "round_robin"),
+        ("HOOSH_SERVER__MAX_CONNECTIONS", ""),
+        ("HOOSH_AUTH__TOKENS", "1234567890, b"),
+        ("HOOSH_ALIASES__FAST", "llama3,groq/x"),
+    ];
+    let flags = Flags { port: Some("3".into()), ..Flags::default() };
+    let config = load_with(toml, &env, flags).unwrap();
+    let server = &config.server;
+    assert_eq!((server.bind.to_string().as_str(), server.port, server.max_connections), ("127.0.0.2", 3, 7));
+    assert_eq!(server.strategy, Strategy::RoundRobin);
+    let tokens: Vec<_> = config.auth.tokens.iter().map(ExposeSecret::expose_secret).collect();
+    assert_eq!(tokens, ["1234567890", "b"]);
+    assert_eq!(config.aliases["fast"], ["llama3", "groq/x"]);
+    assert_eq!(config.sources, ["hoosh.toml", "environment", "flags"]);
+    assert_eq!(config.origins["server.port"], Place::Flag("--port"));
+    assert_eq!(config.origins["server.strategy"], Place::Variable("HOOSH_SERVER__STRATEGY".into()));
+    assert_eq!(config.origins["server.bind"], Place::File { file: "hoosh.toml".into(), line: Some(2) });
+}
+
+#[test]
+fn a_list_in_a_variable_may_be_toml() {
+    let config = loaded("", &[("HOOSH_AUTH__TOKENS", r#"["a,b", "c"]"#)]);
+    let tokens: Vec<_> = config.auth.tokens.iter().map(ExposeSecret::expose_secret).collect();
+    assert_eq!(tokens, ["a,b", "c"]);
+}
+
+#[test]
+fn variables_of_kubernetes_are_not_ours() {
+    let env = [
+        ("HOOSH_PORT", "tcp://10.0.0.1:8088"),
+        ("HOOSH_SERVICE_HOST", "10.0.0.1"),
+        ("HOOSH_PORT_8088_TCP_ADDR", "10.0.0.1"),
+        ("HOOSH_LOG", "debug"),
+    ];
+    let config = loaded("", &env);
+    assert_eq!(config.server, Server::default());
+    assert_eq!(config.sources, ["hoosh.toml"]);
+}
+
+#[test]
+fn variables_stand_in_for_any_text_of_the_file() {
+    let env = [("PORT", "9001"), ("KEY", "sk-1"), ("MODELS", "a,b"), ("HOST", "box")];
+    let config = loaded(
+        "[server]\nport = '$PORT'\nbind = '${BIND:-0.0.0.0}'\n[auth]\ntokens = ['t$$x']\n[[providers]]\ntype = 'vllm'\n\
+         base_url = 'http://${HOST}:8000'\napi_key = '$KEY'\nmodels = '$MODELS'",
+        &env,
+    );
+    assert_eq!(config.address().to_string(), "0.0.0.0:9001");
+    assert_eq!(config.auth.tokens[0].expose_secret(), "t$x");
+    assert_eq!(config.providers[0].settings.base_url.as_deref(), Some("http://box:8000"));
+    assert_eq!(config.providers[0].models, ["a", "b"]);
+}
+
+#[test]
+fn all_faults_are_told_at_once_with_line_key_and_likely_meaning() {
+    check_faults(
+        r#"prot = 1
+[sever]
+port = 1
+[server]
+prot = 8088
+port = "8088"
+bind = "localhost"
+strategy = "prioritty"
+max_body_bytes = 0
+drain_timeout_secs = -1
+tokens = []
+[auth]
+tokens = ["a", 2]
+[[providers]]
+type = "ollma"
+[[providers]]
+type = "openai"
+priority = "1"
+models = ["gpt-*", ""]
+apikey = "sk-secret"
+base_url = "localhost:1"
+weight = 3
+[[providers]]
+name = "a/b"
+enabled = "yes"
+"#,
+        &[("HOOSH_SERVER__MAX_CONECTIONS", "1"), ("HOOSH_SERVER__BODY_TIMEOUT_SECS", "soon")],
+        &[
+            "hoosh.toml:1: prot: there is no such key outside of the sections; did you mean `server.port`?",
+            "hoosh.toml:2: sever: there is no such section; did you mean `server`?",
+            "hoosh.toml:5: server.prot: there is no such key; did you mean `port`?",
+            "hoosh.toml:6: server.port: expected a whole number from 0 to 65535, found a string",
+            "hoosh.toml:7: server.bind: expected an IP address such as \"127.0.0.1\"",
+            "hoosh.toml:8: server.strategy: expected `priority` or `round_robin`, found `prioritty`; did you mean \
+             `priority`?",
+            "hoosh.toml:9: server.max_body_bytes: expected a whole number from 1024 to 4294967296, found 0",
+            "hoosh.toml:10: server.drain_timeout_secs: expected a number of seconds from 0 to 86400, found -1",
+            "hoosh.toml:11: server.tokens: there is no such key; did you mean `auth.tokens`?",
+            "hoosh.toml:13: auth.tokens[1]: expected a string, found a number",
+            "hoosh.toml:15: providers[0].type: `ollma` is not a provider type; did you mean `ollama`?",
+            "hoosh.toml:18: providers[1].priority: expected a whole number from 0 to 1000000, found a string",
+            "hoosh.toml:19: providers[1].models[1]: it is empty; `*` matches every model",
+            "hoosh.toml:20: providers[1].apikey: there is no such key; did you mean `api_key`?",
+            "hoosh.toml:21: providers[1].base_url: has no scheme; write it as http://host:port",
+            "hoosh.toml:22: providers[1].weight: there is no such key",
+            "hoosh.toml:23: providers[2]: `type` is missing: which kind of provider is it?",
+            "hoosh.toml:24: providers[2].name: expected a name of letters, digits, `.`, `_` and `-`",
+            "hoosh.toml:25: providers[2].enabled: expected true or false, found a string",
+            "environment variable HOOSH_SERVER__BODY_TIMEOUT_SECS: expected a number of seconds above 0, up to 86400, \
+             found something else",
+            "environment variable HOOSH_SERVER__MAX_CONECTIONS: there is no such setting; did you mean \
+             `HOOSH_SERVER__MAX_CONNECTIONS`?",
+        ],
+    );
+}
+
+#[test]
+fn syntax_errors_are_all_told_with_their_lines() {
+    let errors = load_with("[server]\nport = \nbind = 1 2\n[x\n", &[], Flags::default()).unwrap_err();
+    let places: Vec<_> = errors.faults.iter().map(|fault| fault.place.to_string()).collect();
+    assert_eq!(places, ["hoosh.toml:2", "hoosh.toml:3", "hoosh.toml:4"], "{errors}");
+}
+
+#[test]
+fn faults_never_show_a_secret() {
+    let secret = "sk-do-not-show-me";
+    for toml in [
+        format!("[auth]\ntokens = '{secret}'"),
+        format!("[auth]\ntokens = [['{secret}']]"),
+        format!("[auth]\ntokens = ['{secret}\\u0000é']"),
+        format!("[auth]\ntokens = ['{secret}-$NONE']"),
+        format!("[auth]\ntokens = \"{secret}\\u0007\""),
+        format!("[server]\nport = '{secret}'\nbind = '{secret}'"),
+        format!("[[providers]]\ntype = 'openai'\nbase_url = 'http://{secret}@x'"),
+        format!("[[providers]]\ntype = 'openai'\nbase_url = 'http://x?key={secret}'"),
+        format!("[[providers]]\ntype = 'openai'\napi_key = ['{secret}']"),
+        format!("[[providers]]\ntype = 'openai'\napi_key = \"{secret}\\n{secret}\"\nname = '{secret} x'"),
+        format!("[[providers]]\ntype = 'openai'\napi_key = '{secret}"),
+        format!("[server]\nenabled = '{secret}'"),
+    ] {
+        let errors = load_with(&toml, &[("HOOSH_SERVER__PORT", secret)], Flags::default()).unwrap_err();
+        assert!(!errors.to_string().contains("do-not-show"), "{toml}\n{errors}");
+        assert!(!format!("{errors:?}").contains("do-not-show"), "{toml}\n{errors:?}");
+    }
+    let config = loaded(&format!("[auth]\ntokens = ['{secret}']"), &[]);
+    assert!(!format!("{config:?} {}", config.to_toml()).contains("do-not-show"));
+    let env = Environment::from_iter([("KEY", secret)]);
+    assert!(!format!("{env:?}").contains("do-not-show"));
+}
+
+#[test]
+fn sections_of_the_wrong_shape_say_how_to_write_them() {
+    check_faults("server = 1", &[], &["hoosh.toml:1: server: expected a section [server], found a number"]);
+    check_faults(
+        "[providers]\ntype = 'ollama'",
+        &[],
+        &["hoosh.toml:1: providers: expected a list, found a section; write each provider under its own [[providers]]"],
+    );
+    check_faults(
+        "providers = ['ollama']",
+        &[],
+        &["hoosh.toml:1: providers[0]: expected a section [[providers]], found a string"],
+    );
+}
+
+#[test]
+fn missing_and_empty_things_are_faults() {
+    check_faults(
+        "[[providers]]\ntype = 'openai_compatible'",
+        &[],
+        &["hoosh.toml:1: providers[0]: `base_url` is missing: type `openai_compatible` has no address of its own"],
+    );
+    check_faults(
+        "[[providers]]\ntype = 'openai'\napi_key = '$NONE'",
+        &[],
+        &["hoosh.toml:3: providers[0].api_key: the environment variable NONE is not set; set it, write \
+           `${NONE:-default}`, or `$$` for a dollar"],
+    );
+    check_faults(
+        "[[providers]]\ntype = 'ollama'\nmodels = []",
+        &[],
+        &["hoosh.toml:3: providers[0].models: is empty; leave it out for the type's own models, or write `enabled = \
+           false`"],
+    );
+    check_faults("[auth]\ntokens = ['']", &[], &["hoosh.toml:2: auth.tokens[0]: it is empty"]);
+    check_faults("[aliases]\nfast = []", &[], &["hoosh.toml:2: aliases.fast: expected at least one model"]);
+}
+
+#[test]
+fn names_must_differ_and_aliases_must_end() {
+    check_faults(
+        "[[providers]]\ntype = 'ollama'\nname = 'a'\n[[providers]]\ntype = 'vllm'\nname = 'a'",
+        &[],
+        &["hoosh.toml:6: providers[1].name: there is another provider called `a`"],
+    );
+    check_faults(
+        "[aliases]\na = 'b'\nb = 'a'\n[[providers]]\ntype = 'ollama'",
+        &[],
+        &["hoosh.toml:2: aliases.a: aliases go in a circle: a -> b -> a"],
+    );
+    check_faults(
+        "[[providers]]\ntype = 'ollama'\nmodels = ['[a-z]*']",
+        &[],
+        &["hoosh.toml:3: providers.ollama.models: route to `ollama`: pattern `[a-z]*`: only `*` (any text) and `?` (one \
+           character) are special in a pattern"],
+    );
+}
+
+#[test]
+fn an_alias_to_nowhere_is_left_out_with_a_warning() {
+    let toml = "[aliases]\na = ['gone', 'llama3']\nb = 'gone'\nc = 'b'\n[[providers]]\ntype = 'ollama'\nmodels = ['llama*']";
+    let config = loaded(toml, &[]);
+    assert_eq!(config.aliases.keys().collect::<Vec<_>>(), ["a"]);
+    assert_eq!(config.aliases["a"], ["llama3"]);
+    assert!(config.warnings[0].contains("hoosh.toml:2") && config.warnings[0].contains("`gone`"), "{:?}", config.warnings);
+}
+
+#[test]
+fn providers_cannot_come_from_variables() {
+    check_faults(
+        "",
+        &[("HOOSH_PROVIDERS__0__API_KEY", "sk-1")],
+        &["environment variable HOOSH_PROVIDERS__0__API_KEY: providers are configured in the file; there `api_key = \
+           \"$VAR\"` reads a variable"],
+    );
+}
+
+#[test]
+fn a_faulty_flag_is_called_by_its_name() {
+    let flags = Flags { port: Some("99999".into()), bind: Some("here".into()), strategy: Some("rr".into()) };
+    let errors = load_with("", &[], flags).unwrap_err().to_string();
+    assert_eq!(
+        errors.lines().collect::<Vec<_>>(),
+        [
+            "--bind: expected an IP address such as \"127.0.0.1\"",
+            "--port: expected a whole number from 0 to 65535, found 99999",
+            "--strategy: expected `priority` or `round_robin`, found `rr`",
+        ]
+    );
+}
+
+#[test]
+fn what_is_disabled_needs_no_key() {
+    let config = loaded("[[providers]]\ntype = 'openai'\nenabled = false\napi_key = '$NONE'", &[]);
+    assert!(!config.providers[0].enabled && config.warnings.is_empty() && !config.discover);
+}
+
+#[test]
+fn a_vendors_key_stays_at_the_vendor() {
+    let env = [("OPENAI_API_KEY", "sk-1"), ("VLLM_API_KEY", "v-1")];
+    let toml = |url: &str| format!("[[providers]]\ntype = 'openai'\nbase_url = '{url}'");
+    for (url, sent) in [
+        ("https://api.openai.com", true),
+        ("https://API.openai.com:443/v1", true),
+        ("http://api.openai.com", false),
+        ("https://proxy.example.com/v1", false),
+    ] {
+        let config = loaded(&toml(url), &env);
+        assert_eq!(config.providers[0].settings.api_key.is_some(), sent, "{url}");
+        assert_eq!(config.warnings.is_empty(), sent, "{url} {:?}", config.warnings);
+    }
+    let config = loaded("[[providers]]\ntype = 'vllm'\nbase_url = 'http://gpu-box:8000'", &env);
+    assert!(config.providers[0].settings.api_key.is_some());
+}
+
+#[test]
+fn what_deserves_a_warning_gets_one() {
+    check_warnings(
+        "[[providers]]\ntype = 'google'",
+        &[],
+        &["hoosh.toml:1: providers[0]: Google Gemini will want a key; set GEMINI_API_KEY or GOOGLE_API_KEY, or `api_key`"],
+    );
+    check_warnings(
+        "[[providers]]\ntype = 'openai'\nbase_url = 'https://x'",
+        &[("OPENAI_API_KEY", "sk")],
+        &["hoosh.toml:1: providers[0]: `base_url` is not OpenAI's own, so OPENAI_API_KEY is not sent there; `api_key = \
+           \"$OPENAI_API_KEY\"` sends it"],
+    );
+    check_warnings(
+        "[server]\nbind = '0.0.0.0'",
+        &[],
+        &["hoosh.toml:2: `server.bind` lets other machines in and `auth.tokens` is empty: everybody may call"],
+    );
+    check_warnings("[server]\nbind = '0.0.0.0'\n[auth]\ntokens = ['t']", &[], &[]);
+    check_warnings("[server]\nbind = '::1'", &[], &[]);
+}
+
+/// What a user of hoosh 1.3 may have, by its documentation.
+const OLD: &str = r#"
+[server]
+bind = "127.0.0.1"
+port = 8088
+strategy = "lowest_latency"
+health_check_interval_secs = 30
+
+[cache]
+max_entries = 1000
+ttl_secs = 300
+enabled = true
+
+[[providers]]
+type = "Ollama"
+base_url = "http://localhost:11434"
+priority = 1
+models = ["llama*", "mistral*"]
+
+[[providers]]
+type = "OpenAi"
+api_key = "$OPENAI_API_KEY"
+priority = 10
+models = ["gpt-*", "o1-*"]
+rate_limit_rpm = 60
+max_tokens_limit = 4096
+tls_pinned_certs = ["/etc/pin.pem"]
+
+[[providers]]
+type = "LlamaCpp"
+enabled = false
+
+[[providers]]
+type = "Whisper"
+base_url = "whatever"
+
+[[budgets]]
+name = "default"
+capacity = 100000
+
+[whisper]
+model = "models/ggml-base.en.bin"
+
+[auth]
+tokens = ["secret"]
+
+[audit]
+enabled = true
+signing_key = "$NO_SUCH_VARIABLE"
+"#;
+
+#[test]
+fn a_file_of_1_3_loads_with_one_warning_for_each_thing_not_acted_on() {
+    let config = loaded(OLD, &[("OPENAI_API_KEY", "sk-1")]);
+    let names: Vec<_> = config.providers.iter().map(|provider| (provider.name(), provider.enabled)).collect();
+    assert_eq!(names, [("ollama", true), ("openai", true), ("llamacpp", false)]);
+    assert_eq!(config.server.strategy, Strategy::Priority);
+    let not_yet = "is read but this version does not act on it yet";
+    assert_eq!(
+        config.warnings,
+        [
+            "hoosh.toml:5: strategy `lowest_latency` is not there yet in this version and acts as `priority`".to_owned(),
+            format!("hoosh.toml:6: `server.health_check_interval_secs` {not_yet}"),
+            format!("hoosh.toml:8: section [cache] {not_yet}"),
+            format!("hoosh.toml:24: `providers[1].rate_limit_rpm` {not_yet}: no rate is limited"),
+            format!(
+                "hoosh.toml:26: `providers[1].tls_pinned_certs` {not_yet}: any certificate that the system trusts is \
+                 accepted"
+            ),
+            "hoosh.toml:33: type `Whisper` has no preset in this version; the provider is left out".to_owned(),
+            format!("hoosh.toml:36: section [[budgets]] {not_yet}: no budget is enforced"),
+            format!("hoosh.toml:40: section [whisper] {not_yet}"),
+            format!("hoosh.toml:46: section [audit] {not_yet}: no audit log is written"),
+        ]
+    );
+}
+
+#[test]
+fn the_file_is_found_where_it_is_looked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: &str, port: u16| {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("[server]\nport = {port}")).unwrap();
+    };
+    let port = |file: Option<&str>, env: &[(&str, &str)]| {
+        let env = Environment::from_iter(env.iter().copied());
+        let file = file.map(PathBuf::from);
+        let options = LoadOptions { file, env, directory: folder.path().to_owned(), ..LoadOptions::default() };
+        load(&options).map(|config| config.server.port)
+    };
+    let home = folder.path().join("home");
+    let home = home.to_str().unwrap();
+    write("home/.config/hoosh/hoosh.toml", 1);
+    assert_eq!(port(None, &[("HOME", home)]), Ok(1));
+    write("xdg/hoosh/hoosh.toml", 2);
+    assert_eq!(port(None, &[("HOME", home), ("XDG_CONFIG_HOME", "xdg")]), Ok(2));
+    write("hoosh.toml", 3);
+    assert_eq!(port(None, &[("HOME", home), ("XDG_CONFIG_HOME", "xdg")]), Ok(3));
+    write("other.toml", 4);
+    assert_eq!(port(None, &[("HOOSH_CONFIG", "other.toml")]), Ok(4));
+    write("flag.toml", 5);
+    assert_eq!(port(Some("flag.toml"), &[("HOOSH_CONFIG", "other.toml")]), Ok(5));
+
+    let gone = port(Some("gone.toml"), &[]).unwrap_err().to_string();
+    assert!(gone.starts_with("--config: gone.toml cannot be read: "), "{gone}");
+    let gone = port(None, &[("HOOSH_CONFIG", "gone.toml")]).unwrap_err().to_string();
+    assert!(gone.starts_with("environment variable HOOSH_CONFIG: gone.toml cannot be read: "), "{gone}");
+}
+
+#[test]
+fn what_is_shown_loads_again_and_says_where_it_is_from() {
+    let env = [("OPENAI_API_KEY", "sk-1"), ("HOOSH_SERVER__PORT", "9000")];
+    let toml = "[auth]\ntokens = ['t\"1']\n[aliases]\n\"a b.c\" = ['gpt-4o', 'openai/x']\nfast = 'gpt-4o-mini'\n[server]\n\
+                request_timeout_secs = 1.5\n[[providers]]\ntype = 'openai'\nmax_tokens_limit = 9";
+    let shown = loaded(toml, &env).to_toml();
+    assert!(shown.contains("port = 9000  # environment variable HOOSH_SERVER__PORT\n"), "{shown}");
+    assert!(shown.contains("tokens = [\"<redacted>\"]  # hoosh.toml:2\n"), "{shown}");
+    assert!(shown.contains("api_key = \"<redacted>\"  # environment variable OPENAI_API_KEY\n"), "{shown}");
+    assert!(shown.contains("max_connections = 8192\n"), "{shown}");
+    assert!(!shown.contains("sk-1") && !shown.contains("t\"1"));
+
+    let again = loaded(&shown, &[]);
+    let strip = |text: &str| text.lines().map(|line| line.split("  # ").next().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(strip(&again.to_toml()), strip(&shown));
+}
+
+#[test]
+fn every_example_loads() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let env = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GROQ_API_KEY", "HOOSH_TOKENS"];
+    let env = Environment::from_iter(env.map(|name| (name, "sk-1")));
+    let mut examples = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let options = LoadOptions { file: Some(path.clone()), env: env.clone(), ..LoadOptions::default() };
+            let config = load(&options).unwrap_or_else(|errors| panic!("{errors}"));
+            assert!(config.warnings.is_empty(), "{}: {:?}", path.display(), config.warnings);
+            assert!(!config.providers.is_empty(), "{}", path.display());
+            examples += 1;
+        }
+    }
+    assert!(examples > 0);
+}
+
+/// `HOOSH_WRITE_DOCS=1 cargo test` writes the table into the page.
+#[test]
+fn the_documentation_lists_every_key() {
+    const BEGIN: &str = "<!-- keys: printed by `hoosh config keys`; a test compares -->\n\n";
+    const END: &str = "\n<!-- end of keys -->";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let begin = page.find(BEGIN).expect("the mark before the tables") + BEGIN.len();
+    let end = page.find(END).expect("the mark after the tables");
+    if std::env::var_os("HOOSH_WRITE_DOCS").is_some() {
+        std::fs::write(&path, format!("{}{}{}", &page[..begin], keys_markdown(), &page[end..])).unwrap();
+        return;
+    }
+    assert_eq!(page[begin..end], keys_markdown(), "run it with HOOSH_WRITE_DOCS=1");
+}
+
+#[test]
+fn every_key_of_the_table_has_a_section_and_a_unique_path() {
+    let mut seen = std::collections::BTreeSet::new();
+    for key in keys::KEYS {
+        let (section, name) = key.path.split_once('.').unwrap();
+        assert!(keys::SECTIONS.contains(&section.trim_end_matches("[]")), "{}", key.path);
+        assert!(keys::find(section, name).is_some() && seen.insert(key.path), "{}", key.path);
+        assert!(key.doc.ends_with('.') && !key.doc.contains('|'), "{}", key.path);
+    }
+}

@@ -1,0 +1,103 @@
+//! Builds the providers and the routes once, to see whether they can be built.
+//!
+//! What is wrong with a pattern, an alias or a key is the router's and the providers' to say: asking them keeps the
+//! configuration from having rules of its own. Nothing is connected to and nothing is kept.
+
+use std::sync::Arc;
+
+use hoosh_core::LlmProvider;
+use hoosh_providers::{HttpProvider, SettingsError};
+use hoosh_router::{BuildError, BuildFault, Route, Router};
+
+use super::Config;
+use super::fault::{ConfigErrors, Fault, Place};
+
+/// Checks that the routes can be built, and takes out of the aliases what leads nowhere.
+///
+/// An alias to a model that nobody serves is no reason not to start (the server that has it may be off today), but the
+/// router takes none.
+///
+/// # Errors
+///
+/// What the providers and the router refuse.
+pub(crate) fn settle_routes(config: &mut Config) -> Result<(), ConfigErrors> {
+    loop {
+        let Err(BuildError { faults }) = build(config)? else { return Ok(()) };
+        let (nowhere, faults): (Vec<_>, Vec<_>) =
+            faults.into_iter().partition(|fault| matches!(fault, BuildFault::AliasToNowhere { .. }));
+        if !faults.is_empty() {
+            return Err(ConfigErrors::new(faults.iter().map(|fault| placed(config, fault)).collect()));
+        }
+        for fault in nowhere {
+            let BuildFault::AliasToNowhere { alias, target } = &fault else { continue };
+            let place = place(config, &format!("aliases.{alias}"));
+            config.warnings.push(format!("{place}: {fault}; it is left out"));
+            leave_out(config, target);
+        }
+    }
+}
+
+/// Takes a target out of all aliases, and then what only led there. Each turn of the caller's loop takes one out.
+fn leave_out(config: &mut Config, target: &str) {
+    let mut gone = vec![target.to_owned()];
+    while let Some(name) = gone.pop() {
+        config.aliases.retain(|alias, targets| {
+            targets.retain(|target| *target != name);
+            if targets.is_empty() {
+                gone.push(alias.clone());
+            }
+            !targets.is_empty()
+        });
+    }
+}
+
+fn build(config: &Config) -> Result<Result<Router, BuildError>, ConfigErrors> {
+    let mut router = Router::builder().strategy(config.server.strategy);
+    let mut faults = Vec::new();
+    for provider in &config.providers {
+        let name = provider.name();
+        match HttpProvider::new(provider.settings.clone()) {
+            Ok(built) => router = router.provider(Arc::new(built) as Arc<dyn LlmProvider>),
+            Err(SettingsError { field, problem }) => {
+                let key = format!("providers.{name}.{field}");
+                faults.push(Fault::new(place(config, &key), key, problem));
+            }
+        }
+        router = router.route(Route {
+            models: provider.models.clone(),
+            priority: provider.priority,
+            max_tokens_limit: provider.max_tokens_limit,
+            enabled: provider.enabled,
+            ..Route::to(name)
+        });
+    }
+    if !faults.is_empty() {
+        return Err(ConfigErrors::new(faults));
+    }
+    for (alias, targets) in &config.aliases {
+        router = router.alias(alias, targets.iter().cloned());
+    }
+    Ok(router.build())
+}
+
+/// A router's fault with the place of what it is about.
+fn placed(config: &Config, fault: &BuildFault) -> Fault {
+    let key = match fault {
+        BuildFault::BadProvider { provider, .. } | BuildFault::UnknownProvider { provider, .. } => {
+            format!("providers.{provider}")
+        }
+        BuildFault::BadPattern { provider, .. } => format!("providers.{provider}.models"),
+        BuildFault::BadAlias { alias, .. }
+        | BuildFault::AliasTooDeep { alias }
+        | BuildFault::AliasToNowhere { alias, .. } => format!("aliases.{alias}"),
+        BuildFault::AliasCircle { path } => format!("aliases.{}", path.first().map_or("", String::as_str)),
+    };
+    Fault::new(place(config, &key), key, fault.to_string())
+}
+
+/// Where a key was said, or the entry that it is of.
+fn place(config: &Config, key: &str) -> Place {
+    let section = key.rsplit_once('.').map_or(key, |(section, _)| section);
+    let known = config.origins.get(key).or_else(|| config.origins.get(section));
+    known.cloned().unwrap_or(Place::Default)
+}

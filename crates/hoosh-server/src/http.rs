@@ -1,0 +1,21 @@
+//! What HTTP adds to a call: who calls, reading the body, bodies that go out, and errors as statuses.
+
+pub(crate) mod auth;
+pub(crate) mod body;
+pub(crate) mod cors;
+pub(crate) mod error;
+
+use http::HeaderName;
+
+/// Our name for a call, on every answer. The official SDKs read it.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The provider that answered.
+pub(crate) const X_HOOSH_PROVIDER: HeaderName = HeaderName::from_static("x-hoosh-provider");
+/// The model, as that provider names it.
+pub(crate) const X_HOOSH_MODEL: HeaderName = HeaderName::from_static("x-hoosh-model");
+/// How many candidates were asked.
+pub(crate) const X_HOOSH_ATTEMPTS: HeaderName = HeaderName::from_static("x-hoosh-attempts");
+/// What of the request could not be carried.
+pub(crate) const X_HOOSH_LOSSY: HeaderName = HeaderName::from_static("x-hoosh-lossy");
+/// What the call cost, in US dollars.
+pub(crate) const X_HOOSH_COST: HeaderName = HeaderName::from_static("x-hoosh-cost");

@@ -1,0 +1,55 @@
+//! Cross-origin requests from browsers: refused unless the configuration names the origin.
+//! Source: Fetch standard, "HTTP CORS protocol", read 2026-11-24.
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+
+use super::body::ResponseBody;
+
+/// The origins whose pages may call, `*` for all.
+pub(crate) struct Cors(Vec<String>);
+
+impl Cors {
+    pub(crate) fn new(origins: &[String]) -> Self {
+        Self(origins.to_vec())
+    }
+
+    /// The origin of a request, if its pages may call.
+    pub(crate) fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let origin = headers.get(ORIGIN)?;
+        let allowed = self.0.iter().any(|known| known == "*" || known.as_bytes() == origin.as_bytes());
+        allowed.then(|| origin.clone())
+    }
+
+    /// The answer to a browser that asks before it calls.
+    pub(crate) fn preflight<B>(&self, request: &Request<B>) -> Option<Response<ResponseBody>> {
+        let asks = request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        if !asks || self.allowed_origin(request.headers()).is_none() {
+            return None;
+        }
+        let mut response = Response::new(ResponseBody::full(""));
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, HEAD"));
+        // The official SDKs send headers of their own (x-stainless-*), so whatever was asked for is allowed.
+        let asked = request.headers().get("access-control-request-headers").cloned();
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.unwrap_or(HeaderValue::from_static("*")));
+        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+        Some(response)
+    }
+
+    /// Lets the page of that origin read an answer.
+    pub(crate) fn open(origin: HeaderValue, headers: &mut HeaderMap) {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static(
+                "x-request-id, x-hoosh-provider, x-hoosh-model, x-hoosh-attempts, x-hoosh-lossy, x-hoosh-cost, retry-after",
+            ),
+        );
+        headers.append(VARY, HeaderValue::from_static("origin"));
+    }
+}

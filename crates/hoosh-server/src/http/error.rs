@@ -1,0 +1,178 @@
+//! Errors as HTTP: the one place that knows which problem is which status.
+
+use hoosh_core::dialect::Dialect;
+use hoosh_core::{HooshError, Problem, ProblemKind};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Method, Response, StatusCode};
+
+use super::X_HOOSH_ATTEMPTS;
+use super::auth::Denied;
+use super::body::{ResponseBody, Unread};
+
+/// Everything that ends a request without an answer.
+#[derive(Debug)]
+pub(crate) enum ServerError {
+    /// The call itself failed.
+    Call(HooshError),
+    /// Whoever calls may not.
+    Denied(Denied),
+    /// There is nothing at this path.
+    NoSuchPath { method: Method, path: String },
+    /// This path has other methods.
+    NoSuchMethod { method: Method, path: String, allowed: Vec<Method> },
+    /// There is no such model to show.
+    NoSuchModel(hoosh_core::NoRoute),
+    /// The body could not be read.
+    Unread(Unread),
+    /// The body is compressed.
+    Compressed { encoding: String },
+    /// A bug of ours, which the log tells more of.
+    Panicked,
+}
+
+/// The answer that tells of an error, in the caller's dialect.
+pub(crate) fn response(error: &ServerError, dialect: Dialect) -> Response<ResponseBody> {
+    let problem = problem(error);
+    let mut response = Response::new(ResponseBody::full(dialect.encode_error(&problem)));
+    *response.status_mut() = status(problem.kind);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(after) = problem.retry_after {
+        // Rounded up: a client that comes back too early is refused again.
+        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000) as u64));
+    }
+    match error {
+        ServerError::Call(HooshError::Upstream(failures)) => {
+            headers.insert(X_HOOSH_ATTEMPTS, HeaderValue::from(failures.len()));
+        }
+        ServerError::Denied(_) => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        ServerError::NoSuchMethod { allowed, .. } => {
+            let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+            if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
+                headers.insert(ALLOW, names);
+            }
+        }
+        ServerError::Call(_)
+        | ServerError::NoSuchPath { .. }
+        | ServerError::NoSuchModel(_)
+        | ServerError::Unread(_)
+        | ServerError::Compressed { .. }
+        | ServerError::Panicked => {}
+    }
+    response
+}
+
+fn status(kind: ProblemKind) -> StatusCode {
+    match kind {
+        ProblemKind::InvalidRequest => StatusCode::BAD_REQUEST,
+        ProblemKind::Authentication => StatusCode::UNAUTHORIZED,
+        ProblemKind::Permission => StatusCode::FORBIDDEN,
+        ProblemKind::NotFound => StatusCode::NOT_FOUND,
+        ProblemKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        ProblemKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ProblemKind::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
+        ProblemKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        ProblemKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ProblemKind::Upstream => StatusCode::BAD_GATEWAY,
+        ProblemKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        ProblemKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn problem(error: &ServerError) -> Problem {
+    use ProblemKind as Kind;
+    match error {
+        ServerError::Call(error) => error.into(),
+        ServerError::Denied(Denied::Missing) => Problem::new(
+            Kind::Authentication,
+            "missing_api_key",
+            "no API key; send `Authorization: Bearer KEY` with one of this gateway's [auth] tokens",
+        ),
+        ServerError::Denied(Denied::Wrong) => Problem::new(
+            Kind::Authentication,
+            "invalid_api_key",
+            "the API key is none of this gateway's [auth] tokens",
+        ),
+        ServerError::NoSuchPath { method, path } => Problem::new(
+            Kind::NotFound,
+            "unknown_path",
+            format!("nothing is served at {method} {path}; the paths are listed in docs/http-api.md"),
+        ),
+        ServerError::NoSuchMethod { method, path, allowed } => {
+            let allowed: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+            let message = format!("{path} does not take {method}, only {}", allowed.join(", "));
+            Problem::new(Kind::MethodNotAllowed, "method_not_allowed", message)
+        }
+        ServerError::NoSuchModel(no_route) => no_route.into(),
+        ServerError::Unread(Unread::TooLong { bytes_max }) => Problem::new(
+            Kind::TooLarge,
+            "request_too_large",
+            format!("the body is longer than {bytes_max} bytes; `[server] max_body_bytes` is the limit"),
+        ),
+        ServerError::Unread(Unread::TooSlow { limit }) => Problem::new(
+            Kind::ClientTimeout,
+            "request_timeout",
+            format!("the body did not come within {} s", limit.as_secs_f32()),
+        ),
+        ServerError::Unread(Unread::CutOff) => {
+            Problem::new(Kind::InvalidRequest, "body_cut_off", "the body ended before its declared length")
+        }
+        ServerError::Compressed { encoding } => Problem::new(
+            Kind::InvalidRequest,
+            "unsupported_encoding",
+            format!("the body is compressed with `{encoding}`; send it as it is"),
+        ),
+        ServerError::Panicked => Problem::new(
+            Kind::Internal,
+            "internal_error",
+            "a bug in the gateway ended this request; its log has more under the request id",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hoosh_core::{InvalidRequest, NoRoute, Refusal, UpstreamFailure};
+    use std::time::Duration;
+
+    #[track_caller]
+    fn check(error: ServerError, expected: u16) {
+        assert_eq!(response(&error, Dialect::OpenAiChat).status(), expected, "{error:?}");
+    }
+
+    #[test]
+    fn every_error_has_its_status() {
+        let call = |error: HooshError| ServerError::Call(error);
+        let upstream = |status| call(UpstreamFailure::from_status(status, None, "m").at("p").into());
+        check(call(InvalidRequest::new("model", "is missing").into()), 400);
+        check(call(NoRoute { model: "m".into(), considered: vec![], near: vec![] }.into()), 404);
+        check(call(Refusal { guard: "dlp".into(), reason: "r".into() }.into()), 403);
+        check(call(HooshError::Upstream(vec![])), 503);
+        check(call(HooshError::Deadline(Duration::from_secs(1))), 504);
+        check(upstream(400), 400);
+        check(upstream(401), 502);
+        check(upstream(404), 404);
+        check(upstream(429), 429);
+        check(upstream(500), 502);
+        check(upstream(501), 400);
+        check(ServerError::Denied(Denied::Missing), 401);
+        check(ServerError::Denied(Denied::Wrong), 401);
+        check(ServerError::NoSuchPath { method: Method::GET, path: "/".into() }, 404);
+        check(ServerError::NoSuchMethod { method: Method::GET, path: "/".into(), allowed: vec![Method::POST] }, 405);
+        check(ServerError::Unread(Unread::TooLong { bytes_max: 1 }), 413);
+        check(ServerError::Unread(Unread::TooSlow { limit: Duration::from_secs(1) }), 408);
+        check(ServerError::Unread(Unread::CutOff), 400);
+        check(ServerError::Compressed { encoding: "gzip".into() }, 400);
+        check(ServerError::Panicked, 500);
+    }
+
+    #[test]
+    fn retry_after_is_rounded_up() {
+        let failure = UpstreamFailure::from_status(429, Some(Duration::from_millis(1200)), "m").at("p");
+        let response = response(&ServerError::Call(failure.into()), Dialect::OpenAiChat);
+        assert_eq!(response.headers()[RETRY_AFTER], "2");
+    }
+}

@@ -1,0 +1,44 @@
+//! The promises of the README, each kept through the real binary or the public API. One file per promise.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so by its panic")]
+
+mod bad_input;
+mod cli;
+mod embeddings;
+mod facade;
+mod failover;
+mod lifecycle;
+mod models_and_health;
+mod pass_through;
+mod streams;
+mod translation;
+
+use testkit::{Hoosh, Upstream};
+
+/// The configuration of one provider that serves everything.
+fn provider(name: &str, upstream: &Upstream) -> String {
+    at(name, &upstream.url(), "")
+}
+
+/// The configuration of a provider at a URL, with further keys.
+fn at(name: &str, url: &str, keys: &str) -> String {
+    format!("[[providers]]\ntype = \"openai_compatible\"\nname = \"{name}\"\nbase_url = \"{url}\"\nmodels = [\"*\"]\n{keys}\n")
+}
+
+/// A gateway before one scripted upstream.
+async fn one() -> (Hoosh, Upstream) {
+    let upstream = Upstream::start().await;
+    let hoosh = Hoosh::start(&provider("up", &upstream)).await;
+    (hoosh, upstream)
+}
+
+/// The JSON of an answer.
+async fn json(response: reqwest::Response) -> serde_json::Value {
+    let text = response.text().await.unwrap();
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// A header of an answer.
+fn header<'r>(response: &'r reqwest::Response, name: &str) -> &'r str {
+    response.headers().get(name).map_or("", |value| value.to_str().unwrap())
+}

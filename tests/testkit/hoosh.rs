@@ -1,0 +1,129 @@
+//! The real binary, as a process.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::{PATIENCE, refused_port};
+
+/// A running `hoosh serve`, killed when it goes out of scope.
+pub struct Hoosh {
+    child: Child,
+    port: u16,
+    folder: TempDir,
+}
+
+/// The binary under test: `HOOSH_BIN`, or the one that cargo built beside this test.
+pub fn binary() -> PathBuf {
+    let path = std::env::var_os("HOOSH_BIN").map(PathBuf::from).unwrap_or_else(|| {
+        let test = std::env::current_exe().unwrap();
+        test.parent().unwrap().parent().unwrap().join("hoosh")
+    });
+    assert!(path.exists(), "there is no {}; run `cargo build -p hoosh-server --bin hoosh` first", path.display());
+    path
+}
+
+/// Runs the binary with these arguments to its end, in an empty environment and folder.
+pub fn finished(arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(binary()).args(arguments).env_clear().current_dir(folder.path()).output();
+    output.unwrap()
+}
+
+impl Hoosh {
+    /// Starts one with this configuration on a free port and waits until it answers. The text is what follows a
+    /// `[server]` section of bind and port: keys of that section first, then others.
+    pub async fn start(config: &str) -> Self {
+        Self::start_with(config, &[]).await
+    }
+
+    /// The same with these environment variables and no others.
+    pub async fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = refused_port();
+        let file = folder.path().join("hoosh.toml");
+        std::fs::write(&file, format!("[server]\nbind = \"127.0.0.1\"\nport = {port}\n{config}")).unwrap();
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let child = Command::new(binary())
+            .args(["serve", "--config"])
+            .arg(&file)
+            .env_clear()
+            .envs(environment.iter().copied())
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut hoosh = Self { child, port, folder };
+        hoosh.wait_until_up().await;
+        hoosh
+    }
+
+    async fn wait_until_up(&mut self) {
+        let start = Instant::now();
+        while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none() && start.elapsed() < PATIENCE, "hoosh did not start:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Its address.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The URL of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// What it wrote to its log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// Sends it a signal, by `kill`'s name for it.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits until it has ended; its exit code.
+    pub async fn ended(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(start.elapsed() < PATIENCE, "hoosh did not end:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Posts JSON to a path.
+    pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
+        let request = client().post(self.url(path)).header("content-type", "application/json").body(body);
+        request.send().await.unwrap()
+    }
+
+    /// Gets a path.
+    pub async fn get(&self, path: &str) -> reqwest::Response {
+        client().get(self.url(path)).send().await.unwrap()
+    }
+}
+
+/// A client that keeps no connections, so that tests do not wait for each other's.
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(PATIENCE * 3).build().unwrap()
+}
+
+impl Drop for Hoosh {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
