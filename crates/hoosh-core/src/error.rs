@@ -262,7 +262,7 @@ fn verdict(failures: &[UpstreamFailure]) -> Option<&UpstreamFailure> {
 impl fmt::Display for Considered<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (provider, why)) in self.0.iter().enumerate() {
-            write!(f, "{} `{provider}`: {why}", if index == 0 { " (" } else { ";" })?;
+            write!(f, "{}`{provider}`: {why}", if index == 0 { " (" } else { "; " })?;
         }
         if self.0.is_empty() { Ok(()) } else { f.write_str(")") }
     }
@@ -309,6 +309,16 @@ mod tests {
             at("b", UpstreamFailure::from_status(404, None, "no such model")),
         ];
         assert_eq!(Problem::from(&HooshError::Upstream(failures)).kind, ProblemKind::Upstream);
+    }
+
+    #[test]
+    fn those_passed_over_are_named_with_the_reason() {
+        let considered = vec![("a".into(), "is disabled".into()), ("b".into(), "is over its limit".into())];
+        let no_route = NoRoute { model: "m".into(), considered, near: vec![] };
+        assert_eq!(
+            no_route.to_string(),
+            "no provider serves the model `m` (`a`: is disabled; `b`: is over its limit)"
+        );
     }
 
     #[test]

@@ -144,14 +144,6 @@ impl<C: ReadChoice> Chunks<C> {
         let model: String = object.take("model")?.unwrap_or_default();
         let created = object.take_raw("created").and_then(|raw| raw.get().parse().ok());
         let choices = object.take_objects("choices")?;
-        // Azure sends a chunk about the prompt before the answer's own envelope.
-        if !self.started && !choices.is_empty() {
-            self.started = true;
-            out.push(StreamEvent::Start { id, model, created });
-        }
-        for choice in choices {
-            self.choices.read(choice, out)?;
-        }
         if let Some(raw) = object.take_raw("usage") {
             // Some vendors (xAI, Perplexity) send running totals: the last counts, and is told at the end.
             self.usage = usage::decode(raw.get()).or(self.usage);
@@ -161,7 +153,16 @@ impl<C: ReadChoice> Chunks<C> {
         {
             self.usage = groq.take_raw("usage").and_then(|raw| usage::decode(raw.get()));
         }
+        // Azure sends a chunk about the prompt before the answer's own envelope.
+        if !self.started && !choices.is_empty() {
+            self.started = true;
+            out.push(StreamEvent::Start { id, model, created });
+        }
+        // Before the choices, so that whoever writes this chunk again has them in it.
         tell_new_fields(object.rest(), &mut self.extra, None, out);
+        for choice in choices {
+            self.choices.read(choice, out)?;
+        }
         Ok(())
     }
 }
