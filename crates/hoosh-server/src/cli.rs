@@ -1,1 +1,265 @@
-//! placeholder
+//! The command line: what can be asked of the program `hoosh`, and how it ends.
+//!
+//! `serve` runs a gateway; `chat`, `models` and `health` talk to one that runs; `config` and `info` look at this machine.
+//! Results go to standard output, everything about them to standard error.
+
+mod banner;
+mod chat;
+mod config;
+mod gateway;
+mod health;
+mod info;
+mod models;
+mod serve;
+mod terminal;
+
+use std::io;
+use std::net::SocketAddr;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use hoosh_client::{ClientError, TransportKind};
+use tokio::net::TcpListener;
+
+use self::terminal::{PLAIN, RED, note, printable, say};
+use crate::RunError;
+use crate::config::{Config, ConfigErrors, Environment, LoadOptions, load, settle_routes};
+use crate::discover::{Discovery, discover};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const LICENCE: &str = env!("CARGO_PKG_LICENSE");
+const SOURCE: &str = env!("CARGO_PKG_REPOSITORY");
+
+/// An AI inference gateway: one endpoint in front of local models and remote APIs.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hoosh",
+    version,
+    long_version = concat!(
+        env!("CARGO_PKG_VERSION"), "\nlicence: ", env!("CARGO_PKG_LICENSE"), "\nsource: ", env!("CARGO_PKG_REPOSITORY")
+    ),
+    after_help = "Without a configuration `hoosh serve` looks for model servers on this machine and for API keys in the \
+                  environment.",
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve(serve::ServeArgs),
+    /// Ask a running gateway, once or in a conversation
+    #[command(visible_alias = "infer")]
+    Chat(chat::ChatArgs),
+    /// List the models of a running gateway
+    Models(models::ModelsArgs),
+    /// Tell how a running gateway and its providers are
+    Health(health::HealthArgs),
+    /// Check or show the configuration
+    Config(config::ConfigArgs),
+    /// Tell what this program is, and which providers it knows
+    Info(info::InfoArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Why a command did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The address to listen on cannot be had.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The server cannot run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The gateway did not answer, or said no.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The command was given too little or too much.
+    #[error("{0}")]
+    Usage(String),
+    /// The gateway is not well, which was said already.
+    #[error("degraded")]
+    Degraded,
+    /// Reading or writing failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Said already; the exit code is all that is left.
+    #[error("exit code {0}")]
+    Told(u8),
+}
+
+/// The configuration with the providers that were found if none is configured, and what was looked for.
+///
+/// With `bound` it takes the address in between: nothing is looked for if somebody else has it, and with port 0 only
+/// then is it known which port is our own.
+async fn effective(
+    options: &LoadOptions,
+    bound: Option<&mut Option<TcpListener>>,
+) -> Result<(Config, Option<Discovery>), Failure> {
+    let mut config = load(options)?;
+    if !config.discover {
+        return Ok((config, None));
+    }
+    let mut own_port = config.server.port;
+    if let Some(bound) = bound {
+        let listener = serve::bind(config.address()).await?;
+        own_port = listener.local_addr()?.port();
+        *bound = Some(listener);
+    }
+    let discovery = discover(&options.env, own_port).await;
+    discovery.add_to(&mut config);
+    settle_routes(&mut config)?;
+    Ok((config, Some(discovery)))
+}
+
+// === impl Cli ===
+
+impl Cli {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not; [`Failure::tell`] says it and gives the exit code.
+    pub async fn run(self, env: &Environment) -> Result<(), Failure> {
+        match self.command {
+            Command::Serve(args) => serve::run(args, env).await,
+            Command::Chat(args) => chat::run(args).await,
+            Command::Models(args) => models::run(args).await,
+            Command::Health(args) => health::run(args).await,
+            Command::Config(args) => config::run(args, env).await,
+            Command::Info(args) => info::run(&args, env),
+            Command::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Self::command(), "hoosh", &mut script);
+                Ok(say(&String::from_utf8_lossy(&script))?)
+            }
+        }
+    }
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// Exit code for a wrong configuration or a wrong use, `EX_USAGE` of sysexits.h.
+    const CONFIG: u8 = 64;
+
+    /// Exit code for an address that cannot be had, `EX_UNAVAILABLE`.
+    const UNAVAILABLE: u8 = 69;
+
+    /// Says what is wrong on standard error, and gives the exit code.
+    pub fn tell(&self) -> u8 {
+        match self {
+            // A reader such as `head` has had enough: that is how it should end.
+            Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => return 0,
+            Self::Degraded | Self::Told(_) => {}
+            Self::Config(errors) => {
+                for fault in &errors.faults {
+                    note(&format!("{RED}error{PLAIN}: {}\n", printable(&fault.to_string())));
+                }
+            }
+            other => note(&format!("{RED}error{PLAIN}: {}\n", printable(&other.to_string()))),
+        }
+        if let Some(hint) = self.hint() {
+            note(&format!("{hint}\n"));
+        }
+        self.exit_code()
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Usage(_) => Self::CONFIG,
+            Self::Bind { .. } => Self::UNAVAILABLE,
+            Self::Told(code) => *code,
+            Self::Run(_) | Self::Client(_) | Self::Degraded | Self::Io(_) => 1,
+        }
+    }
+
+    /// What may help.
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Bind { error, .. } if error.kind() == io::ErrorKind::AddrInUse => {
+                Some("another program has this port, perhaps another gateway; `--port` chooses another")
+            }
+            Self::Client(ClientError::Transport { kind: TransportKind::Connect, .. }) => {
+                Some("is `hoosh serve` running there? `--url` or HOOSH_URL says where the gateway is")
+            }
+            Self::Client(error) if error.status() == Some(401) => {
+                Some("`--token` or HOOSH_TOKEN gives the token")
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_users_of_1_3_type_is_understood() {
+        for line in [
+            "hoosh serve --port 9000 --bind 0.0.0.0 --config /etc/hoosh.toml",
+            "hoosh serve -c a.toml -p 1 -b ::1 --strategy round_robin --log-format json",
+            "hoosh infer --model llama3 hello --stream",
+            "hoosh infer --server http://gateway:8088 --model llama3 hello",
+            "hoosh models --server http://gateway:8088",
+            "hoosh health --server http://gateway:8088 --json",
+            "hoosh chat --url http://h:1 -m llama3 What is it?",
+            "hoosh chat --temperature 0.2 --max-tokens 5 --no-stream --json -s brief hi",
+            "hoosh config check --config a.toml",
+            "hoosh config show",
+            "hoosh config keys",
+            "hoosh info --json",
+            "hoosh completions bash",
+        ] {
+            if let Err(error) = parse(line) {
+                panic!("{line}: {error}");
+            }
+        }
+        for line in ["hoosh", "hoosh chat --temperature 3 hi", "hoosh chat --max-tokens 0 hi", "hoosh server"]
+        {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn exit_codes_tell_what_kind_of_failure_it_is() {
+        let address = "127.0.0.1:1".parse().unwrap();
+        let in_use = || io::Error::from(io::ErrorKind::AddrInUse);
+        for (failure, code) in [
+            (Failure::Config(ConfigErrors { faults: Vec::new() }), 64),
+            (Failure::Bind { address, error: in_use() }, 69),
+            (Failure::Io(io::ErrorKind::BrokenPipe.into()), 0),
+            (Failure::Io(in_use()), 1),
+            (Failure::Degraded, 1),
+            (Failure::Client(ClientError::Token), 1),
+        ] {
+            assert_eq!(failure.tell(), code, "{failure}");
+        }
+    }
+}

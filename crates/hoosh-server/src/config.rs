@@ -207,7 +207,9 @@ impl Flags {
     /// As a tree of values.
     fn values(&self) -> Dict {
         let said = [("bind", &self.bind), ("port", &self.port), ("strategy", &self.strategy)];
-        let server = said.into_iter().filter_map(|(key, text)| Some((key.to_owned(), Value::from(text.as_ref()?.as_str()))));
+        let server = said
+            .into_iter()
+            .filter_map(|(key, text)| Some((key.to_owned(), Value::from(text.as_ref()?.as_str()))));
         Dict::from([("server".to_owned(), Value::from(server.collect::<Dict>()))])
     }
 }

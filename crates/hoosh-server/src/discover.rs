@@ -121,7 +121,8 @@ async fn probe(env: &Environment, spot: Spot) -> Result<Found, Absent> {
         return Err(absent(Some("it has no models yet".to_owned())));
     }
     let kind = listed.iter().find_map(owner).unwrap_or(usual).kind;
-    settings = ProviderSettings { kind, name: Some(kind.to_string()), timeouts: Timeouts::default(), ..settings };
+    settings =
+        ProviderSettings { kind, name: Some(kind.to_string()), timeouts: Timeouts::default(), ..settings };
     let provider =
         Provider { settings, priority: LOCAL_PRIORITY, models, enabled: true, max_tokens_limit: None };
     Ok(Found { provider, place: Place::Found(url) })
@@ -234,11 +235,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_is_routed_by_the_models_it_lists() {
-        let ollama = server(r#"{"object":"list","data":[{"id":"llama3:latest","owned_by":"library"},{"id":"qwen3:4b"}]}"#);
+        let ollama = server(
+            r#"{"object":"list","data":[{"id":"llama3:latest","owned_by":"library"},{"id":"qwen3:4b"}]}"#,
+        );
         let vllm = server(r#"{"object":"list","data":[{"id":"Qwen/Qwen3-4B","owned_by":"vllm"}]}"#);
         let env = Environment::from_iter([("GROQ_API_KEY", "gsk-1"), ("OPENAI_API_KEY", " ")]);
-        let spots =
-            vec![spot(&ollama, &[ProviderType::Ollama]), spot(&vllm, &[ProviderType::LlamaCpp, ProviderType::LocalAi])];
+        let spots = vec![
+            spot(&ollama, &[ProviderType::Ollama]),
+            spot(&vllm, &[ProviderType::LlamaCpp, ProviderType::LocalAi]),
+        ];
         let discovery = look(&env, spots).await;
 
         let found: Vec<_> = discovery.found.iter().map(|found| &found.provider).collect();
@@ -263,7 +268,8 @@ mod tests {
         let silent_url = format!("http://{}", silent.local_addr().unwrap());
         let page = server("<html>It works!</html>");
         let empty = server(r#"{"object":"list","data":[]}"#);
-        let spots = [&closed, &silent_url, &page, &empty].map(|url| spot(url, &[ProviderType::Ollama])).to_vec();
+        let spots =
+            [&closed, &silent_url, &page, &empty].map(|url| spot(url, &[ProviderType::Ollama])).to_vec();
         let discovery = look(&Environment::default(), spots).await;
 
         assert!(discovery.found.is_empty());

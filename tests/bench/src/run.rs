@@ -26,7 +26,7 @@ use crate::{
     failure::{Context, Failure},
 };
 
-/// A round takes about half a minute and a start under a second; a hoosh that stops answering must end the run
+/// A round takes about ten seconds and a start under two; a hoosh that stops answering must end the run
 /// with a sentence, not hang it.
 const STEP_MAX: Duration = Duration::from_secs(180);
 

@@ -90,7 +90,8 @@ pub(crate) async fn run(args: ChatArgs) -> Result<(), Failure> {
     if conversation && args.json {
         return Err(Failure::Usage("`--json` wants a question".to_owned()));
     }
-    let question = if !conversation && (question.is_empty() || question == "-") { read_question()? } else { question };
+    let question =
+        if !conversation && (question.is_empty() || question == "-") { read_question()? } else { question };
 
     let client = args.gateway.client();
     let mut request = InferenceRequest {
@@ -117,7 +118,11 @@ pub(crate) async fn run(args: ChatArgs) -> Result<(), Failure> {
 }
 
 /// Question and answer in turns until the person ends it.
-async fn converse(args: &ChatArgs, client: &HooshClient, mut request: InferenceRequest) -> Result<(), Failure> {
+async fn converse(
+    args: &ChatArgs,
+    client: &HooshClient,
+    mut request: InferenceRequest,
+) -> Result<(), Failure> {
     note(&format!("{DIM}{} at {}; {HELP}{PLAIN}", request.model, args.gateway.url));
     let mut lines = read_lines();
     loop {
@@ -139,7 +144,11 @@ async fn converse(args: &ChatArgs, client: &HooshClient, mut request: InferenceR
                 match ask(args, client, &request).await {
                     Ok(answer) => {
                         note(&format!("{DIM}{}{PLAIN}\n", answer.summary()));
-                        request.messages.push(Message::assistant(answer.text));
+                        if answer.text.is_empty() {
+                            request.messages.pop();
+                        } else {
+                            request.messages.push(Message::assistant(answer.text));
+                        }
                     }
                     // The question can be asked again, of another model perhaps.
                     Err(Failure::Client(error)) => {
@@ -249,7 +258,10 @@ async fn first_model(client: &HooshClient) -> Result<String, Failure> {
         return Err(Failure::Usage("the gateway lists no model; name one with `-m`".to_owned()));
     };
     let count = models.len();
-    note(&format!("{DIM}model {}, the first of {count}; `-m` chooses another{PLAIN}\n", printable(&model.id)));
+    note(&format!(
+        "{DIM}model {}, the first of {count}; `-m` chooses another{PLAIN}\n",
+        printable(&model.id)
+    ));
     Ok(model.id.clone())
 }
 
@@ -278,7 +290,10 @@ fn read_lines() -> mpsc::Receiver<String> {
 
 fn temperature(text: &str) -> Result<f64, String> {
     let number: Result<f64, _> = text.parse();
-    number.ok().filter(|number| (0.0..=2.0).contains(number)).ok_or_else(|| "expected a number from 0 to 2".to_owned())
+    number
+        .ok()
+        .filter(|number| (0.0..=2.0).contains(number))
+        .ok_or_else(|| "expected a number from 0 to 2".to_owned())
 }
 
 // === impl Turn ===

@@ -33,9 +33,17 @@ pub(crate) async fn run(args: HealthArgs) -> Result<(), Failure> {
             Readiness::Ok => String::new(),
             other => format!(", {}", readiness(other)),
         };
-        say(&format!("{colour}{word}{PLAIN}: {}{}{}\n", args.gateway.url, short(&version, 40), short(&state, 40)))?;
+        say(&format!(
+            "{colour}{word}{PLAIN}: {}{}{}\n",
+            args.gateway.url,
+            short(&version, 40),
+            short(&state, 40)
+        ))?;
         if !providers.is_empty() {
-            say(&table(&["provider", "type", "status", "latency>", "models>", "problem"], providers.iter().map(row)))?;
+            say(&table(
+                &["provider", "type", "status", "latency>", "models>", "problem"],
+                providers.iter().map(row),
+            ))?;
         }
     }
     if well { Ok(()) } else { Err(Failure::Degraded) }

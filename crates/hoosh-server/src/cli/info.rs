@@ -30,7 +30,9 @@ pub(crate) fn run(args: &InfoArgs, env: &Environment) -> Result<(), Failure> {
             Err(errors) => format!("{} faults; `hoosh config check` tells them", errors.faults.len()),
         },
     ))?;
-    let row = |preset: &Preset| [preset.kind.to_string(), preset.label.to_owned(), place(preset), keys(preset, env)];
+    let row = |preset: &Preset| {
+        [preset.kind.to_string(), preset.label.to_owned(), place(preset), keys(preset, env)]
+    };
     say(&table(&["type", "name", "address", "key"], PRESETS.iter().map(row)))?;
     Ok(())
 }

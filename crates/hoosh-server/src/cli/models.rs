@@ -87,10 +87,14 @@ mod tests {
 
     #[test]
     fn amounts_and_sizes_are_short_and_true() {
-        for (nanos, expect) in [(0, "0.00"), (2_500_000_000, "2.50"), (37_500_000, "0.0375"), (15_000_000_000, "15.00")] {
+        for (nanos, expect) in
+            [(0, "0.00"), (2_500_000_000, "2.50"), (37_500_000, "0.0375"), (15_000_000_000, "15.00")]
+        {
             assert_eq!(dollars(NanoUsd(nanos)), expect);
         }
-        for (count, expect) in [(512, "512"), (8_192, "8k"), (131_072, "131k"), (1_048_576, "1M"), (2_500_000, "2.5M")] {
+        for (count, expect) in
+            [(512, "512"), (8_192, "8k"), (131_072, "131k"), (1_048_576, "1M"), (2_500_000, "2.5M")]
+        {
             assert_eq!(tokens(count), expect);
         }
     }

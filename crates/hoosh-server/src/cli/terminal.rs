@@ -5,7 +5,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use comfy_table::{CellAlignment, Row, Table, presets};
+use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
 
 pub(crate) const BOLD: &str = "\x1b[1m";
@@ -58,11 +58,14 @@ pub(crate) fn short(text: &str, characters: usize) -> String {
 }
 
 /// A table without lines. Columns whose header ends with `>` have their text at the right.
-pub(crate) fn table<R: IntoIterator<Item = String>>(header: &[&str], rows: impl IntoIterator<Item = R>) -> String {
+pub(crate) fn table<R: IntoIterator<Item = String>>(
+    header: &[&str],
+    rows: impl IntoIterator<Item = R>,
+) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().map(|title| title.trim_end_matches('>')));
     for row in rows {
-        table.add_row(row.into_iter().map(|cell| short(&cell, 72)).collect::<Row>());
+        table.add_row(row.into_iter().map(|cell| short(&cell, 72)).collect::<Vec<String>>());
     }
     for (index, title) in header.iter().enumerate() {
         if let (true, Some(column)) = (title.ends_with('>'), table.column_mut(index)) {

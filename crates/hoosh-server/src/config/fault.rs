@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_slip_finds_the_key_meant_and_a_stranger_none() {
-        let known = ["type", "name", "base_url", "api_key", "priority", "models", "enabled", "max_tokens_limit"];
+        let known =
+            ["type", "name", "base_url", "api_key", "priority", "models", "enabled", "max_tokens_limit"];
         for (word, expect) in [
             ("baseurl", Some("base_url")),
             ("url", Some("base_url")),

@@ -66,7 +66,9 @@ impl File {
         let text = std::fs::read_to_string(directory.join(&path)).map_err(|error| {
             let problem = format!("{} cannot be read: {error}", path.display());
             match named_by {
-                Place::Default => Fault::new(Place::File { file: path.display().to_string(), line: None }, "", problem),
+                Place::Default => {
+                    Fault::new(Place::File { file: path.display().to_string(), line: None }, "", problem)
+                }
                 named_by => Fault::new(named_by, "", problem),
             }
         })?;
@@ -138,7 +140,9 @@ impl Walk<'_> {
             DeValue::String(text) => Value::String(tag, text.to_string()),
             DeValue::Integer(number) => Value::Num(tag, whole(number)),
             // Infinity for what is no finite number: every range excludes it.
-            DeValue::Float(number) => Value::Num(tag, Num::F64(number.as_str().parse().unwrap_or(f64::INFINITY))),
+            DeValue::Float(number) => {
+                Value::Num(tag, Num::F64(number.as_str().parse().unwrap_or(f64::INFINITY)))
+            }
             DeValue::Boolean(on) => Value::Bool(tag, *on),
             // No key takes a date: all that is kept is that there is one.
             DeValue::Datetime(_) => Value::Empty(tag, Empty::Unit),

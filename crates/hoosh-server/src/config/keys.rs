@@ -253,7 +253,10 @@ pub(crate) const LEGACY: &[Legacy] = &[
     Legacy { path: "health_check", note: "" },
     Legacy { path: "server.health_check_interval_secs", note: "" },
     Legacy { path: "providers[].rate_limit_rpm", note: "no rate is limited" },
-    Legacy { path: "providers[].tls_pinned_certs", note: "any certificate that the system trusts is accepted" },
+    Legacy {
+        path: "providers[].tls_pinned_certs",
+        note: "any certificate that the system trusts is accepted",
+    },
     Legacy { path: "providers[].client_cert", note: "no client certificate is sent" },
     Legacy { path: "providers[].client_key", note: "no client certificate is sent" },
 ];

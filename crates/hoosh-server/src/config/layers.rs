@@ -41,7 +41,12 @@ const SEPARATOR: &str = "__";
 
 impl Layers {
     /// Stacks them, the later over the earlier.
-    pub(crate) fn stack(mut file: Option<File>, env: &Environment, flags: &Flags, faults: &mut Vec<Fault>) -> Self {
+    pub(crate) fn stack(
+        mut file: Option<File>,
+        env: &Environment,
+        flags: &Flags,
+        faults: &mut Vec<Fault>,
+    ) -> Self {
         if let Some(file) = &mut file {
             check_shapes(file, faults);
         }
@@ -96,7 +101,8 @@ fn check_shapes(file: &mut File, faults: &mut Vec<Fault>) {
 fn environment(env: &Environment, faults: &mut Vec<Fault>) -> Dict {
     let mut values = Dict::new();
     for (name, value) in env.iter() {
-        let Some((section, key)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once(SEPARATOR)) else {
+        let Some((section, key)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once(SEPARATOR))
+        else {
             continue;
         };
         if value.is_empty() {

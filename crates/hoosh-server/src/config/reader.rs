@@ -163,7 +163,8 @@ impl<'a> Reader<'a> {
         match in_range.filter(|number| (min..=max).contains(number)) {
             Some(number) => Some(number),
             None => {
-                let found = number.map_or("found something else".to_owned(), |number| format!("found {number}"));
+                let found =
+                    number.map_or("found something else".to_owned(), |number| format!("found {number}"));
                 self.refuse(at, format!("expected {}, {found}", at.key.kind.expected()))
             }
         }
@@ -177,7 +178,8 @@ impl<'a> Reader<'a> {
                 .or_else(|| number.to_u128().map(|number| number as f64)),
             _ => self.loose(at, value)?.parse().ok(),
         };
-        let in_range = |seconds: &f64| *seconds <= SECONDS_MAX as f64 && (*seconds > 0.0 || zero && *seconds == 0.0);
+        let in_range =
+            |seconds: &f64| *seconds <= SECONDS_MAX as f64 && (*seconds > 0.0 || zero && *seconds == 0.0);
         let time = seconds.filter(in_range).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         // What is above zero and rounds to it would otherwise be a time-out before anything began.
         match time.filter(|time| zero || !time.is_zero()) {
@@ -248,7 +250,10 @@ impl<'a> Reader<'a> {
         if text == "*" || is_origin(&text) {
             return Some(text);
         }
-        self.refuse(at, "expected `*` or a scheme and a host such as \"https://app.example.com\", without a path")
+        self.refuse(
+            at,
+            "expected `*` or a scheme and a host such as \"https://app.example.com\", without a path",
+        )
     }
 
     fn strategy(&mut self, at: &At, value: Value) -> Option<Strategy> {
@@ -274,7 +279,8 @@ impl<'a> Reader<'a> {
             Ok(kind) => Some(kind),
             Err(error) => {
                 let meant = nearest(&text, ProviderType::ALL.iter().map(|kind| kind.as_str()));
-                let all = "; `openai_compatible` with a `base_url` reaches any server that speaks OpenAI's dialect";
+                let all =
+                    "; `openai_compatible` with a `base_url` reaches any server that speaks OpenAI's dialect";
                 let problem = format!("{error}{}", if meant.is_some() { "" } else { all });
                 self.faults.push(Fault::new(at.place.clone(), at.path.as_str(), problem).meaning(meant));
                 None

@@ -106,7 +106,10 @@ impl Reader<'_> {
                 continue;
             }
             let (problem, meant) = if matches!(value, Value::Dict(..) | Value::Array(..)) {
-                ("there is no such section", nearest(&name, keys::SECTIONS.iter().copied()).map(str::to_owned))
+                (
+                    "there is no such section",
+                    nearest(&name, keys::SECTIONS.iter().copied()).map(str::to_owned),
+                )
             } else {
                 let rows = ["server", "auth", "providers[]"].into_iter().flat_map(keys::rows);
                 let near = nearest(&name, rows.map(|(name, _)| name));
@@ -186,7 +189,10 @@ impl Reader<'_> {
         }
         let provider = Provider {
             settings,
-            priority: section.whole("priority").and_then(|number| u32::try_from(number).ok()).unwrap_or_default(),
+            priority: section
+                .whole("priority")
+                .and_then(|number| u32::try_from(number).ok())
+                .unwrap_or_default(),
             models: patterns.unwrap_or_else(|| default_models(preset)),
             enabled,
             max_tokens_limit: section.whole("max_tokens_limit"),
@@ -198,7 +204,8 @@ impl Reader<'_> {
     /// another host because somebody left `api_key` out.
     fn key_of_preset(&mut self, path: &str, preset: &Preset, settings: &mut ProviderSettings) {
         let variable = self.env.first_filled(preset.key_env);
-        let at_home = preset.local || settings.base_url.as_deref().is_none_or(|url| same_origin(url, preset.host));
+        let at_home =
+            preset.local || settings.base_url.as_deref().is_none_or(|url| same_origin(url, preset.host));
         match variable {
             Some((name, key)) if at_home => {
                 settings.api_key = Some(SecretString::from(key.trim()));
@@ -277,14 +284,19 @@ fn same_origin(url: &str, host: &str) -> bool {
     let origin = |text: &str| {
         let uri: Uri = text.parse().ok()?;
         let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-        Some((uri.scheme_str()?.to_owned(), uri.host()?.to_ascii_lowercase(), uri.port_u16().unwrap_or(default)))
+        Some((
+            uri.scheme_str()?.to_owned(),
+            uri.host()?.to_ascii_lowercase(),
+            uri.port_u16().unwrap_or(default),
+        ))
     };
     origin(url).is_some_and(|url| origin(host) == Some(url))
 }
 
 /// What is missing here is a fault already.
 fn server(mut section: Section) -> Server {
-    let size = |number: Option<u64>| number.and_then(|number| usize::try_from(number).ok()).unwrap_or(usize::MAX);
+    let size =
+        |number: Option<u64>| number.and_then(|number| usize::try_from(number).ok()).unwrap_or(usize::MAX);
     Server {
         bind: section.address("bind").unwrap_or_else(|| std::net::Ipv4Addr::LOCALHOST.into()),
         port: section.whole("port").and_then(|number| u16::try_from(number).ok()).unwrap_or_default(),

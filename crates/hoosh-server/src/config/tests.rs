@@ -38,7 +38,8 @@ fn check_warnings(toml: &str, env: &[(&str, &str)], expect: &[&str]) {
 #[test]
 fn without_anything_the_defaults_hold() {
     let folder = tempfile::tempdir().unwrap();
-    let config = load(&LoadOptions { directory: folder.path().to_owned(), ..LoadOptions::default() }).unwrap();
+    let config =
+        load(&LoadOptions { directory: folder.path().to_owned(), ..LoadOptions::default() }).unwrap();
     let server = Server {
         bind: "127.0.0.1".parse().unwrap(),
         port: 8088,
@@ -299,7 +300,9 @@ fn sections_of_the_wrong_shape_say_how_to_write_them() {
     check_faults(
         "[providers]\ntype = 'ollama'",
         &[],
-        &["hoosh.toml:1: providers: expected a list, found a section; write each provider under its own [[providers]]"],
+        &[
+            "hoosh.toml:1: providers: expected a list, found a section; write each provider under its own [[providers]]",
+        ],
     );
     check_faults(
         "providers = ['ollama']",
@@ -313,7 +316,9 @@ fn missing_and_empty_things_are_faults() {
     check_faults(
         "[[providers]]\ntype = 'openai_compatible'",
         &[],
-        &["hoosh.toml:1: providers[0]: `base_url` is missing: type `openai_compatible` has no address of its own"],
+        &[
+            "hoosh.toml:1: providers[0]: `base_url` is missing: type `openai_compatible` has no address of its own",
+        ],
     );
     check_faults(
         "[[providers]]\ntype = 'openai'\napi_key = '$NONE'",
@@ -324,8 +329,10 @@ fn missing_and_empty_things_are_faults() {
     check_faults(
         "[[providers]]\ntype = 'ollama'\nmodels = []",
         &[],
-        &["hoosh.toml:3: providers[0].models: is empty; leave it out for the type's own models, or write `enabled = \
-           false`"],
+        &[
+            "hoosh.toml:3: providers[0].models: is empty; leave it out for the type's own models, or write `enabled = \
+           false`",
+        ],
     );
     check_faults("[auth]\ntokens = ['']", &[], &["hoosh.toml:2: auth.tokens[0]: it is empty"]);
     check_faults("[aliases]\nfast = []", &[], &["hoosh.toml:2: aliases.fast: expected at least one model"]);
@@ -346,8 +353,10 @@ fn names_must_differ_and_aliases_must_end() {
     check_faults(
         "[[providers]]\ntype = 'ollama'\nmodels = ['[a-z]*']",
         &[],
-        &["hoosh.toml:3: providers.ollama.models: route to `ollama`: pattern `[a-z]*`: only `*` (any text) and `?` (one \
-           character) are special in a pattern"],
+        &[
+            "hoosh.toml:3: providers.ollama.models: route to `ollama`: pattern `[a-z]*`: only `*` (any text) and `?` (one \
+           character) are special in a pattern",
+        ],
     );
 }
 
@@ -357,7 +366,11 @@ fn an_alias_to_nowhere_is_left_out_with_a_warning() {
     let config = loaded(toml, &[]);
     assert_eq!(config.aliases.keys().collect::<Vec<_>>(), ["a"]);
     assert_eq!(config.aliases["a"], ["llama3"]);
-    assert!(config.warnings[0].contains("hoosh.toml:2") && config.warnings[0].contains("`gone`"), "{:?}", config.warnings);
+    assert!(
+        config.warnings[0].contains("hoosh.toml:2") && config.warnings[0].contains("`gone`"),
+        "{:?}",
+        config.warnings
+    );
 }
 
 #[test]
@@ -365,8 +378,10 @@ fn providers_cannot_come_from_variables() {
     check_faults(
         "",
         &[("HOOSH_PROVIDERS__0__API_KEY", "sk-1")],
-        &["environment variable HOOSH_PROVIDERS__0__API_KEY: providers are configured in the file; there `api_key = \
-           \"$VAR\"` reads a variable"],
+        &[
+            "environment variable HOOSH_PROVIDERS__0__API_KEY: providers are configured in the file; there `api_key = \
+           \"$VAR\"` reads a variable",
+        ],
     );
 }
 
@@ -413,18 +428,24 @@ fn what_deserves_a_warning_gets_one() {
     check_warnings(
         "[[providers]]\ntype = 'google'",
         &[],
-        &["hoosh.toml:1: providers[0]: Google Gemini will want a key; set GEMINI_API_KEY or GOOGLE_API_KEY, or `api_key`"],
+        &[
+            "hoosh.toml:1: providers[0]: Google Gemini will want a key; set GEMINI_API_KEY or GOOGLE_API_KEY, or `api_key`",
+        ],
     );
     check_warnings(
         "[[providers]]\ntype = 'openai'\nbase_url = 'https://x'",
         &[("OPENAI_API_KEY", "sk")],
-        &["hoosh.toml:1: providers[0]: `base_url` is not OpenAI's own, so OPENAI_API_KEY is not sent there; `api_key = \
-           \"$OPENAI_API_KEY\"` sends it"],
+        &[
+            "hoosh.toml:1: providers[0]: `base_url` is not OpenAI's own, so OPENAI_API_KEY is not sent there; `api_key = \
+           \"$OPENAI_API_KEY\"` sends it",
+        ],
     );
     check_warnings(
         "[server]\nbind = '0.0.0.0'",
         &[],
-        &["hoosh.toml:2: `server.bind` lets other machines in and `auth.tokens` is empty: everybody may call"],
+        &[
+            "hoosh.toml:2: `server.bind` lets other machines in and `auth.tokens` is empty: everybody may call",
+        ],
     );
     check_warnings("[server]\nbind = '0.0.0.0'\n[auth]\ntokens = ['t']", &[], &[]);
     check_warnings("[server]\nbind = '::1'", &[], &[]);
@@ -491,7 +512,8 @@ fn a_file_of_1_3_loads_with_one_warning_for_each_thing_not_acted_on() {
     assert_eq!(
         config.warnings,
         [
-            "hoosh.toml:5: strategy `lowest_latency` is not there yet in this version and acts as `priority`".to_owned(),
+            "hoosh.toml:5: strategy `lowest_latency` is not there yet in this version and acts as `priority`"
+                .to_owned(),
             format!("hoosh.toml:6: `server.health_check_interval_secs` {not_yet}"),
             format!("hoosh.toml:8: section [cache] {not_yet}"),
             format!("hoosh.toml:24: `providers[1].rate_limit_rpm` {not_yet}: no rate is limited"),
@@ -499,7 +521,8 @@ fn a_file_of_1_3_loads_with_one_warning_for_each_thing_not_acted_on() {
                 "hoosh.toml:26: `providers[1].tls_pinned_certs` {not_yet}: any certificate that the system trusts is \
                  accepted"
             ),
-            "hoosh.toml:33: type `Whisper` has no preset in this version; the provider is left out".to_owned(),
+            "hoosh.toml:33: type `Whisper` has no preset in this version; the provider is left out"
+                .to_owned(),
             format!("hoosh.toml:36: section [[budgets]] {not_yet}: no budget is enforced"),
             format!("hoosh.toml:40: section [whisper] {not_yet}"),
             format!("hoosh.toml:46: section [audit] {not_yet}: no audit log is written"),
@@ -518,7 +541,8 @@ fn the_file_is_found_where_it_is_looked_for() {
     let port = |file: Option<&str>, env: &[(&str, &str)]| {
         let env = Environment::from_iter(env.iter().copied());
         let file = file.map(PathBuf::from);
-        let options = LoadOptions { file, env, directory: folder.path().to_owned(), ..LoadOptions::default() };
+        let options =
+            LoadOptions { file, env, directory: folder.path().to_owned(), ..LoadOptions::default() };
         load(&options).map(|config| config.server.port)
     };
     let home = folder.path().join("home");
@@ -553,7 +577,9 @@ fn what_is_shown_loads_again_and_says_where_it_is_from() {
     assert!(!shown.contains("sk-1") && !shown.contains("t\"1"));
 
     let again = loaded(&shown, &[]);
-    let strip = |text: &str| text.lines().map(|line| line.split("  # ").next().unwrap().to_owned()).collect::<Vec<_>>();
+    let strip = |text: &str| {
+        text.lines().map(|line| line.split("  # ").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
     assert_eq!(strip(&again.to_toml()), strip(&shown));
 }
 
@@ -566,7 +592,8 @@ fn every_example_loads() {
     for entry in std::fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "toml") {
-            let options = LoadOptions { file: Some(path.clone()), env: env.clone(), ..LoadOptions::default() };
+            let options =
+                LoadOptions { file: Some(path.clone()), env: env.clone(), ..LoadOptions::default() };
             let config = load(&options).unwrap_or_else(|errors| panic!("{errors}"));
             assert!(config.warnings.is_empty(), "{}: {:?}", path.display(), config.warnings);
             assert!(!config.providers.is_empty(), "{}", path.display());

@@ -92,7 +92,9 @@ impl fmt::Display for Unresolved {
                 f,
                 "the environment variable {name} is not set; set it, write `${{{name}:-default}}`, or `$$` for a dollar"
             ),
-            Self::Malformed => f.write_str("expected `${NAME}` or `${NAME:-default}`; write `$$` for a dollar"),
+            Self::Malformed => {
+                f.write_str("expected `${NAME}` or `${NAME:-default}`; write `$$` for a dollar")
+            }
         }
     }
 }

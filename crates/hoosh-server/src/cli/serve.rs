@@ -1,0 +1,154 @@
+//! `hoosh serve`: loads, binds, says so, and serves until a signal.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use super::banner::message;
+use super::terminal::note;
+use super::{Failure, effective};
+use crate::config::{Config, Environment, Flags, LoadOptions};
+use crate::discover::Discovery;
+use crate::telemetry::{self, LogFormat};
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Configuration file; HOOSH_CONFIG, ./hoosh.toml or the user's own if not given
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Address to listen on
+    #[arg(short, long)]
+    bind: Option<String>,
+
+    /// Port to listen on; 0 takes any free one
+    #[arg(short, long)]
+    port: Option<String>,
+
+    /// Order among providers of equal priority: priority or round_robin
+    #[arg(long)]
+    strategy: Option<String>,
+
+    /// How log lines are written; HOOSH_LOG or RUST_LOG says which, as in `info,hoosh_router=debug`
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+/// The signals to stop.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+/// Exits with 64 if the configuration is wrong and with 69 if the address cannot be had.
+pub(crate) async fn run(args: ServeArgs, env: &Environment) -> Result<(), Failure> {
+    let log_problem = telemetry::init(args.log_format, env);
+    let options = LoadOptions {
+        file: args.config,
+        flags: Flags { bind: args.bind, port: args.port, strategy: args.strategy },
+        env: env.clone(),
+        ..LoadOptions::default()
+    };
+    // Before anything is looked for or listened on: a wrong file is told at once, and signals find us ready.
+    let mut signals = Signals::listen()?;
+    let (config, listener, discovery) = prepare(&options).await?;
+    let address = listener.local_addr()?;
+    announce(args.log_format, &config, discovery.as_ref(), address, log_problem);
+
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = crate::run(config, listener, async {
+        let _ = stopped.await;
+    });
+    let stopping = async {
+        signals.next().await;
+        tracing::info!("stopping; a second signal stops at once");
+        let _ = stop.send(());
+        signals.next().await;
+    };
+    tokio::select! {
+        served = serving => Ok(served?),
+        () = stopping => {
+            tracing::warn!("stopped at once");
+            Err(Failure::Told(1))
+        }
+    }
+}
+
+/// The configuration, and the listener that it asks for.
+async fn prepare(options: &LoadOptions) -> Result<(Config, TcpListener, Option<Discovery>), Failure> {
+    let mut bound = None;
+    let (config, discovery) = effective(options, Some(&mut bound)).await?;
+    let listener = match bound {
+        Some(listener) => listener,
+        None => bind(config.address()).await?,
+    };
+    Ok((config, listener, discovery))
+}
+
+/// Takes the address.
+pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| Failure::Bind { address, error })
+}
+
+/// Says what is served: for people as a page, for log collectors as log lines.
+fn announce(
+    format: LogFormat,
+    config: &Config,
+    discovery: Option<&Discovery>,
+    address: SocketAddr,
+    log_problem: Option<String>,
+) {
+    if format == LogFormat::Text {
+        note(&message(config, discovery, address));
+    } else {
+        let sources = config.sources.join(", ");
+        tracing::info!(%address, sources, providers = config.providers.len(), "listening");
+        for provider in config.providers.iter().filter(|provider| provider.enabled) {
+            let (name, kind, priority) =
+                (provider.name(), provider.settings.kind.as_str(), provider.priority);
+            tracing::info!(name, kind, priority, models = provider.models.join(", "), "provider");
+        }
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
+    if let Some(problem) = log_problem {
+        tracing::warn!("{problem}");
+    }
+}
+
+// === impl Signals ===
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            // Without signals there is nothing to wait for, and no reason to stop.
+            std::future::pending::<()>().await;
+        }
+    }
+}

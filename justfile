@@ -1,0 +1,29 @@
+# What people do with this repository. `just` lists it.
+
+_default:
+    @just --list
+
+# everything CI runs
+check:
+    bash .ci/run
+
+# all tests
+test:
+    sh tests/all.sh
+
+# a real answer from a real model through the gateway
+quickstart *question:
+    sh examples/quickstart.sh {{ question }}
+
+# hoosh against a bare hyper proxy, in one run
+bench *arguments:
+    cargo build --locked --release -p hoosh-server --bin hoosh
+    cargo run --locked --release -p hoosh-bench -- run --hoosh target/release/hoosh {{ arguments }}
+
+# ns per plan over 1,000 routes
+bench-plan:
+    cargo run --locked --release -p hoosh-router --example plan_bench
+
+# rustfmt
+format:
+    cargo fmt --all

@@ -1,0 +1,30 @@
+#!/bin/sh
+# All tests of hoosh: unit, laws, documentation, the promises through the real binary, the layers, and the official SDKs
+# against a real llama-server.
+#
+#   sh tests/all.sh
+#
+# Needs Rust (rust-toolchain.toml), python3 and node with npm; installs the rest below target/real (see
+# examples/llama/install.sh and tests/sdk/run.sh). HOOSH_FIXTURES may name a folder of recorded provider traffic.
+set -eu
+cd "$(dirname -- "$0")/.."
+
+if [ -z "${HOOSH_FIXTURES-}" ] && [ -d ../shared/fixtures ]; then
+    HOOSH_FIXTURES=$(CDPATH='' cd -- ../shared/fixtures && pwd -P)
+    export HOOSH_FIXTURES
+fi
+
+# The promises run the binary, so it is built before them.
+cargo build --locked -p hoosh-server --bin hoosh
+cargo test --locked --workspace --all-features --quiet
+python3 tests/layers.py
+
+HOOSH_BIN=${CARGO_TARGET_DIR:-$PWD/target}/debug/hoosh
+export HOOSH_BIN
+sh tests/sdk/run.sh
+# The first command of the README, with the binary that was just built.
+sh examples/quickstart.sh | tee target/quickstart.out
+grep -q Paris target/quickstart.out || {
+    echo "tests/all.sh: the quickstart did not get the answer" >&2
+    exit 1
+}
