@@ -35,12 +35,21 @@ async fn wrong_bodies() {
     check(&hoosh, r#"{"model":"m"}"#, 400, "`messages`: is missing").await;
     check(&hoosh, r#"{"model":5,"messages":[]}"#, 400, "`model`: expected a string").await;
     check(&hoosh, r#"{"model":"m","messages":{}}"#, 400, "`messages`: invalid type: map").await;
-    check(&hoosh, r#"{"model":"m","messages":[{"role":"user"},{"role":7}]}"#, 400, "`messages[1].role`").await;
-    check(&hoosh, r#"{"model":"m","messages":[{"role":"user","content":7}]}"#, 400, "`messages[0].content`").await;
+    check(&hoosh, r#"{"model":"m","messages":[{"role":"user"},{"role":7}]}"#, 400, "`messages[1].role`")
+        .await;
+    check(&hoosh, r#"{"model":"m","messages":[{"role":"user","content":7}]}"#, 400, "`messages[0].content`")
+        .await;
     check(&hoosh, r#"{"model":"m","messages":[{"role":"user"}],"stream":"yes"}"#, 400, "`stream`").await;
-    check(&hoosh, r#"{"model":"m","messages":[{"role":"user"}],"temperature":"hot"}"#, 400, "`temperature`").await;
+    check(&hoosh, r#"{"model":"m","messages":[{"role":"user"}],"temperature":"hot"}"#, 400, "`temperature`")
+        .await;
     check(&hoosh, r#"{"model":"m","model":"n","messages":[]}"#, 400, "duplicate field `model`").await;
-    check(&hoosh, format!(r#"{{"model":"{}","messages":[]}}"#, "x".repeat(300)), 400, "longer than 256 bytes").await;
+    check(
+        &hoosh,
+        format!(r#"{{"model":"{}","messages":[]}}"#, "x".repeat(300)),
+        400,
+        "longer than 256 bytes",
+    )
+    .await;
     check(&hoosh, r#"{"model":"a\nb","messages":[]}"#, 400, "control characters").await;
     still_serves(&hoosh).await;
 }
@@ -49,7 +58,11 @@ async fn wrong_bodies() {
 async fn deep_json_does_not_overflow_anything() {
     let (hoosh, upstream) = one().await;
     upstream.always(Script::json(completion("ok")));
-    let deep = format!(r#"{{"model":"m","messages":[{{"role":"user"}}],"x":{}{}}}"#, "[".repeat(200_000), "]".repeat(200_000));
+    let deep = format!(
+        r#"{{"model":"m","messages":[{{"role":"user"}}],"x":{}{}}}"#,
+        "[".repeat(200_000),
+        "]".repeat(200_000)
+    );
     // It is valid JSON that we do not look into, so it is the provider's to judge.
     assert_eq!(hoosh.post("/v1/chat/completions", deep).await.status(), 200);
     still_serves(&hoosh).await;
@@ -107,15 +120,18 @@ async fn no_or_wrong_key() {
     upstream.always(Script::json(completion("ok")));
     let hoosh = Hoosh::start(&(provider("up", &upstream) + "[auth]\ntokens = [\"right\"]\n")).await;
     let post = |token: Option<&str>| {
-        let request = reqwest::Client::new().post(hoosh.url("/v1/chat/completions")).body(chat_body("m", false));
+        let request =
+            reqwest::Client::new().post(hoosh.url("/v1/chat/completions")).body(chat_body("m", false));
         match token {
             Some(token) => request.bearer_auth(token),
             None => request,
         }
     };
-    for (token, status, code) in
-        [(None, 401, "missing_api_key"), (Some("wrong-token"), 401, "invalid_api_key"), (Some("right"), 200, "")]
-    {
+    for (token, status, code) in [
+        (None, 401, "missing_api_key"),
+        (Some("wrong-token"), 401, "invalid_api_key"),
+        (Some("right"), 200, ""),
+    ] {
         let response = post(token).send().await.unwrap();
         assert_eq!(response.status(), status);
         let text = response.text().await.unwrap();
@@ -185,7 +201,8 @@ async fn slow_loris() {
 async fn a_body_that_does_not_come() {
     let upstream = Upstream::start().await;
     let hoosh = Hoosh::start(&format!("body_timeout_secs = 0.5\n{}", provider("up", &upstream))).await;
-    let slow = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 100\r\n\r\n{";
+    let slow =
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 100\r\n\r\n{";
     let reply = exchange(&hoosh, slow, false).await;
     assert_eq!(reply.status, 408, "{reply:?}");
 }
@@ -193,7 +210,8 @@ async fn a_body_that_does_not_come() {
 #[tokio::test]
 async fn compressed_bodies_are_refused_and_said() {
     let (hoosh, _upstream) = one().await;
-    let request = reqwest::Client::new().post(hoosh.url("/v1/chat/completions")).header("content-encoding", "gzip");
+    let request =
+        reqwest::Client::new().post(hoosh.url("/v1/chat/completions")).header("content-encoding", "gzip");
     let response = request.body("x").send().await.unwrap();
     assert_eq!(response.status(), 400);
     assert_eq!(json(response).await["error"]["code"], "unsupported_encoding");

@@ -23,7 +23,11 @@ fn help_and_version() {
 fn all_faults_of_a_configuration_are_told_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hoosh.toml");
-    std::fs::write(&file, "[server]\nprot = 1\nport = \"high\"\n\n[[providers]]\ntype = \"Olama\"\napi_key = 5\n").unwrap();
+    std::fs::write(
+        &file,
+        "[server]\nprot = 1\nport = \"high\"\n\n[[providers]]\ntype = \"Olama\"\napi_key = 5\n",
+    )
+    .unwrap();
     let output = finished(&["config", "check", "--config", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(64));
     let told = text(&output.stderr) + &text(&output.stdout);
@@ -36,7 +40,11 @@ fn all_faults_of_a_configuration_are_told_at_once() {
 fn secrets_are_not_shown() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hoosh.toml");
-    std::fs::write(&file, "[[providers]]\ntype = \"OpenAi\"\napi_key = \"sk-top-secret\"\n[auth]\ntokens = [\"also-secret\"]\n").unwrap();
+    std::fs::write(
+        &file,
+        "[[providers]]\ntype = \"OpenAi\"\napi_key = \"sk-top-secret\"\n[auth]\ntokens = [\"also-secret\"]\n",
+    )
+    .unwrap();
     let output = finished(&["config", "show", "--config", file.to_str().unwrap()]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let shown = text(&output.stdout) + &text(&output.stderr);
@@ -52,9 +60,14 @@ async fn chat_streams_and_says_who_answered() {
     upstream.always(Script::stream([chunk(r#"{"content":"Paris."}"#), finish, usage, sse("[DONE]")]));
     for command in ["chat", "infer"] {
         let url = hoosh.url("");
-        let arguments = [command, "--url", &url, "-m", "m", "What is the capital of France?"].map(str::to_owned);
+        let arguments =
+            [command, "--url", &url, "-m", "m", "What is the capital of France?"].map(str::to_owned);
         let output = tokio::task::spawn_blocking(move || {
-            std::process::Command::new(binary()).args(arguments).stdin(std::process::Stdio::null()).output().unwrap()
+            std::process::Command::new(binary())
+                .args(arguments)
+                .stdin(std::process::Stdio::null())
+                .output()
+                .unwrap()
         });
         let output = output.await.unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
@@ -67,9 +80,12 @@ async fn chat_streams_and_says_who_answered() {
 #[tokio::test]
 async fn models_and_health_as_json() {
     let (hoosh, _upstream) = one().await;
-    for (command, pointer, expected) in [("models", "/0/id", "listed-model"), ("health", "/providers/0/name", "up")] {
+    for (command, pointer, expected) in
+        [("models", "/0/id", "listed-model"), ("health", "/providers/0/name", "up")]
+    {
         let url = hoosh.url("");
-        let output = tokio::task::spawn_blocking(move || finished(&[command, "--url", &url, "--json"])).await.unwrap();
+        let output =
+            tokio::task::spawn_blocking(move || finished(&[command, "--url", &url, "--json"])).await.unwrap();
         let shown: serde_json::Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("{error}: {}{}", text(&output.stdout), text(&output.stderr)));
         assert_eq!(shown.pointer(pointer), Some(&expected.into()), "{shown}");

@@ -16,7 +16,8 @@ async fn numbers_are_passed_through_and_turned_into_base64_where_asked() {
     assert_eq!(header(&response, "x-hoosh-provider"), "up");
     assert_eq!(response.text().await.unwrap(), NUMBERS);
 
-    let response = hoosh.post("/v1/embeddings", r#"{"model":"e","input":"hi","encoding_format":"base64"}"#).await;
+    let response =
+        hoosh.post("/v1/embeddings", r#"{"model":"e","input":"hi","encoding_format":"base64"}"#).await;
     let answer = json(response).await;
     assert_eq!(answer["data"][0]["embedding"], BASE64);
     assert_eq!(answer["usage"]["prompt_tokens"], 2);
@@ -28,7 +29,8 @@ async fn base64_is_passed_through_and_turned_into_numbers_where_not_asked() {
     let body = NUMBERS.replace("[1.0,-2.5]", &format!("\"{BASE64}\""));
     upstream.always(Script::json(body.clone()));
 
-    let response = hoosh.post("/v1/embeddings", r#"{"model":"e","input":"hi","encoding_format":"base64"}"#).await;
+    let response =
+        hoosh.post("/v1/embeddings", r#"{"model":"e","input":"hi","encoding_format":"base64"}"#).await;
     assert_eq!(response.text().await.unwrap(), body);
     let answer = json(hoosh.post("/v1/embeddings", r#"{"model":"e","input":"hi"}"#).await).await;
     assert_eq!(answer["data"][0]["embedding"], serde_json::json!([1.0, -2.5]));
@@ -39,7 +41,10 @@ async fn wrong_requests_are_refused() {
     let (hoosh, upstream) = one().await;
     for (body, words) in [
         (r#"{"model":"e"}"#, "`input`: is missing"),
-        (r#"{"model":"e","input":"x","encoding_format":"hex"}"#, "`encoding_format`: expected `float` or `base64`"),
+        (
+            r#"{"model":"e","input":"x","encoding_format":"hex"}"#,
+            "`encoding_format`: expected `float` or `base64`",
+        ),
     ] {
         let response = hoosh.post("/v1/embeddings", body).await;
         assert_eq!(response.status(), 400);

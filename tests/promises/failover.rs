@@ -15,7 +15,10 @@ async fn check(first: String, second: &Upstream) {
 
     let response = hoosh.post("/v1/chat/completions", chat_body("m", false)).await;
     assert_eq!(response.status(), 200, "{}", hoosh.log());
-    assert_eq!((header(&response, "x-hoosh-attempts"), header(&response, "x-hoosh-provider")), ("2", "second"));
+    assert_eq!(
+        (header(&response, "x-hoosh-attempts"), header(&response, "x-hoosh-provider")),
+        ("2", "second")
+    );
     assert_eq!(json(response).await["choices"][0]["message"]["content"], "from the second");
 
     let response = hoosh.post("/v1/chat/completions", chat_body("m", true)).await;
@@ -32,7 +35,11 @@ fn good_stream() -> Script {
 async fn check_script(script: Script) {
     let (first, second) = (Upstream::start().await, Upstream::start().await);
     first.always(script);
-    check(at("first", &first.url(), "priority = 1\nfirst_byte_timeout_secs = 0.5\ntotal_timeout_secs = 0.7"), &second).await;
+    check(
+        at("first", &first.url(), "priority = 1\nfirst_byte_timeout_secs = 0.5\ntotal_timeout_secs = 0.7"),
+        &second,
+    )
+    .await;
     assert_eq!(first.requests("/chat/completions").len(), 2);
 }
 
@@ -56,7 +63,8 @@ async fn tls_not_agreed() {
 #[tokio::test]
 async fn tls_with_somebody_who_speaks_none() {
     let plain = Upstream::start().await;
-    check(at("first", &plain.url().replace("http://", "https://"), "priority = 1"), &Upstream::start().await).await;
+    check(at("first", &plain.url().replace("http://", "https://"), "priority = 1"), &Upstream::start().await)
+        .await;
 }
 
 #[tokio::test]
@@ -102,7 +110,8 @@ async fn json_that_is_no_answer() {
 
 #[tokio::test]
 async fn a_redirect_to_elsewhere() {
-    let script = Script::Reply { status: 302, headers: "location: http://x.invalid/\r\n".into(), body: Vec::new() };
+    let script =
+        Script::Reply { status: 302, headers: "location: http://x.invalid/\r\n".into(), body: Vec::new() };
     check_script(script).await;
 }
 
@@ -131,8 +140,12 @@ async fn a_stream_that_fails_before_its_first_output() {
 #[tokio::test]
 async fn a_request_that_is_wrong_is_not_tried_elsewhere() {
     let (first, second) = (Upstream::start().await, Upstream::start().await);
-    first.always(Script::status(400, r#"{"error":{"message":"temperature is too hot","param":"temperature","code":"too_hot"}}"#));
-    let hoosh = Hoosh::start(&(at("first", &first.url(), "priority = 1") + &provider("second", &second))).await;
+    first.always(Script::status(
+        400,
+        r#"{"error":{"message":"temperature is too hot","param":"temperature","code":"too_hot"}}"#,
+    ));
+    let hoosh =
+        Hoosh::start(&(at("first", &first.url(), "priority = 1") + &provider("second", &second))).await;
 
     let response = hoosh.post("/v1/chat/completions", chat_body("m", false)).await;
     assert_eq!((response.status().as_u16(), header(&response, "x-hoosh-attempts")), (400, "1"));
@@ -147,7 +160,8 @@ async fn when_all_fail_the_client_is_told_without_secrets() {
     let (first, second) = (Upstream::start().await, Upstream::start().await);
     first.always(Script::status(401, r#"{"error":{"message":"Incorrect API key provided: sk-secret"}}"#));
     second.always(Script::Reply { status: 429, headers: "retry-after: 7\r\n".into(), body: b"{}".into() });
-    let hoosh = Hoosh::start(&(at("first", &first.url(), "priority = 1") + &provider("second", &second))).await;
+    let hoosh =
+        Hoosh::start(&(at("first", &first.url(), "priority = 1") + &provider("second", &second))).await;
 
     let response = hoosh.post("/v1/chat/completions", chat_body("m", false)).await;
     assert_eq!((response.status().as_u16(), header(&response, "x-hoosh-attempts")), (502, "2"));

@@ -9,7 +9,12 @@ use crate::{one, provider};
 
 fn slow_stream() -> Script {
     let finish = chunk("{}").replace("\"finish_reason\":null", "\"finish_reason\":\"stop\"");
-    let pieces = [(0, chunk(r#"{"content":"a"}"#)), (800, chunk(r#"{"content":"b"}"#)), (0, finish), (0, sse("[DONE]"))];
+    let pieces = [
+        (0, chunk(r#"{"content":"a"}"#)),
+        (800, chunk(r#"{"content":"b"}"#)),
+        (0, finish),
+        (0, sse("[DONE]")),
+    ];
     let pieces = pieces.map(|(wait, piece)| (Duration::from_millis(wait), piece.into_bytes()));
     Script::Stream(pieces.into(), End::Proper)
 }
@@ -39,7 +44,8 @@ async fn the_drain_time_is_kept_and_a_second_signal_does_not_wait() {
         let upstream = Upstream::start().await;
         upstream.always(Script::broken_stream([chunk(r#"{"content":"a"}"#)], End::Silence));
         let seconds = if second { 30 } else { 1 };
-        let mut hoosh = Hoosh::start(&format!("drain_timeout_secs = {seconds}\n{}", provider("up", &upstream))).await;
+        let mut hoosh =
+            Hoosh::start(&format!("drain_timeout_secs = {seconds}\n{}", provider("up", &upstream))).await;
         let response = hoosh.post("/v1/chat/completions", chat_body("m", true)).await;
         let _open = response.bytes_stream();
         hoosh.signal("INT");
@@ -58,7 +64,8 @@ async fn http2_without_tls_is_served() {
     let (hoosh, upstream) = one().await;
     upstream.always(Script::json(completion("ok")));
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
-    let response = client.post(hoosh.url("/v1/chat/completions")).body(chat_body("m", false)).send().await.unwrap();
+    let response =
+        client.post(hoosh.url("/v1/chat/completions")).body(chat_body("m", false)).send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.version()), (200, reqwest::Version::HTTP_2));
 }
 

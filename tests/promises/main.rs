@@ -22,7 +22,9 @@ fn provider(name: &str, upstream: &Upstream) -> String {
 
 /// The configuration of a provider at a URL, with further keys.
 fn at(name: &str, url: &str, keys: &str) -> String {
-    format!("[[providers]]\ntype = \"openai_compatible\"\nname = \"{name}\"\nbase_url = \"{url}\"\nmodels = [\"*\"]\n{keys}\n")
+    format!(
+        "[[providers]]\ntype = \"openai_compatible\"\nname = \"{name}\"\nbase_url = \"{url}\"\nmodels = [\"*\"]\n{keys}\n"
+    )
 }
 
 /// A gateway before one scripted upstream.

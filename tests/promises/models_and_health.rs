@@ -13,7 +13,8 @@ async fn models_of_all_providers_and_aliases_are_listed() {
     let hoosh = Hoosh::start(&config).await;
 
     let list = json(hoosh.get("/v1/models").await).await;
-    let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    let ids: Vec<_> =
+        list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
     assert_eq!((&list["object"], ids), (&"list".into(), vec!["fast", "listed-model"]));
     assert_eq!(list["data"][1]["hoosh"]["provider"], "first");
 
@@ -30,11 +31,16 @@ async fn an_alias_and_the_direct_form_are_served() {
     let (first, second) = (Upstream::start().await, Upstream::start().await);
     first.always(Script::json(completion("a")));
     second.always(Script::json(completion("b")));
-    let config = at("a", &first.url(), "priority = 1") + &provider("b", &second) + "[aliases]\nfast = \"b/some-model\"\n";
+    let config = at("a", &first.url(), "priority = 1")
+        + &provider("b", &second)
+        + "[aliases]\nfast = \"b/some-model\"\n";
     let hoosh = Hoosh::start(&config).await;
     for model in ["fast", "b/some-model"] {
         let response = hoosh.post("/v1/chat/completions", chat_body(model, false)).await;
-        assert_eq!((header(&response, "x-hoosh-provider"), header(&response, "x-hoosh-model")), ("b", "some-model"));
+        assert_eq!(
+            (header(&response, "x-hoosh-provider"), header(&response, "x-hoosh-model")),
+            ("b", "some-model")
+        );
     }
     let sent = String::from_utf8(second.requests("/chat/completions")[0].body.clone()).unwrap();
     assert!(sent.contains("\"model\":\"some-model\""), "{sent}");
@@ -45,7 +51,8 @@ async fn a_provider_is_not_asked_for_more_tokens_than_its_limit() {
     let (small, large) = (Upstream::start().await, Upstream::start().await);
     small.always(Script::json(completion("a")));
     large.always(Script::json(completion("b")));
-    let config = at("small", &small.url(), "priority = 1\nmax_tokens_limit = 100") + &provider("large", &large);
+    let config =
+        at("small", &small.url(), "priority = 1\nmax_tokens_limit = 100") + &provider("large", &large);
     let hoosh = Hoosh::start(&config).await;
     for (most, provider) in [(100, "small"), (101, "large")] {
         let body = chat_body("m", false).replace("\"stream\"", &format!("\"max_tokens\":{most},\"stream\""));
@@ -79,7 +86,8 @@ async fn health_of_the_process_and_of_the_providers() {
 async fn pages_of_other_origins_may_call_only_if_configured() {
     let upstream = Upstream::start().await;
     let ask = async |hoosh: &Hoosh, origin: &str| {
-        let request = reqwest::Client::new().request(reqwest::Method::OPTIONS, hoosh.url("/v1/chat/completions"));
+        let request =
+            reqwest::Client::new().request(reqwest::Method::OPTIONS, hoosh.url("/v1/chat/completions"));
         let request = request.header("origin", origin).header("access-control-request-method", "POST");
         let response = request.send().await.unwrap();
         (response.status().as_u16(), header(&response, "access-control-allow-origin").to_owned())
@@ -87,7 +95,8 @@ async fn pages_of_other_origins_may_call_only_if_configured() {
     let closed = Hoosh::start(&provider("up", &upstream)).await;
     assert_eq!(ask(&closed, "http://page.test").await, (405, String::new()));
 
-    let open = Hoosh::start(&format!("cors_origins = [\"http://page.test\"]\n{}", provider("up", &upstream))).await;
+    let open =
+        Hoosh::start(&format!("cors_origins = [\"http://page.test\"]\n{}", provider("up", &upstream))).await;
     assert_eq!(ask(&open, "http://page.test").await, (204, "http://page.test".to_owned()));
     assert_eq!(ask(&open, "http://other.test").await, (405, String::new()));
 }

@@ -42,7 +42,8 @@ async fn a_stream_reaches_the_client_byte_for_byte() {
     let (hoosh, upstream) = one().await;
     let usage = sse(r#"{"id":"c1","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#);
     let pieces = [
-        ": hello\r\n\r\ndata:{\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\r\n\r\n".to_owned(),
+        ": hello\r\n\r\ndata:{\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\r\n\r\n"
+            .to_owned(),
         chunk(r#"{"content":"häß","unknown":1.50}"#),
         ": still here\n\n".to_owned(),
         chunk(r#"{}"#).replace("\"finish_reason\":null", "\"finish_reason\":\"stop\""),
@@ -52,7 +53,8 @@ async fn a_stream_reaches_the_client_byte_for_byte() {
     upstream.always(Script::stream(pieces.clone()));
 
     // Usage was asked for, so it is shown.
-    let body = chat_body("m", true).replace("\"stream\"", "\"stream_options\":{\"include_usage\":true},\"stream\"");
+    let body =
+        chat_body("m", true).replace("\"stream\"", "\"stream_options\":{\"include_usage\":true},\"stream\"");
     let response = hoosh.post("/v1/chat/completions", body.clone()).await;
     assert_eq!(header(&response, "content-type"), "text/event-stream");
     assert_eq!(response.text().await.unwrap(), pieces.concat());
@@ -89,7 +91,8 @@ async fn the_hidden_usage_is_hidden_however_the_stream_is_cut_into_pieces() {
 async fn our_key_goes_to_the_provider_and_the_clients_does_not() {
     let upstream = testkit::Upstream::start().await;
     upstream.always(Script::json(completion("ok")));
-    let config = crate::at("up", &upstream.url(), "api_key = \"$UP_KEY\"") + "[auth]\ntokens = [\"client-token\"]\n";
+    let config =
+        crate::at("up", &upstream.url(), "api_key = \"$UP_KEY\"") + "[auth]\ntokens = [\"client-token\"]\n";
     let hoosh = testkit::Hoosh::start_with(&config, &[("UP_KEY", "sk-ours")]).await;
 
     let request = reqwest::Client::new().post(hoosh.url("/v1/chat/completions")).bearer_auth("client-token");

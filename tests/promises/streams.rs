@@ -18,15 +18,24 @@ async fn check_broken(script: Script, code: &str) {
     assert_eq!(response.status(), 200);
     let text = response.text().await.unwrap();
     let events: Vec<&str> = text.split("\n\n").filter(|event| !event.is_empty()).collect();
-    let last: serde_json::Value = serde_json::from_str(events.last().unwrap().trim_start_matches("data: ")).unwrap();
+    let last: serde_json::Value =
+        serde_json::from_str(events.last().unwrap().trim_start_matches("data: ")).unwrap();
     assert_eq!(last["error"]["code"], code, "{text}");
-    assert!(events[0].contains("first token") && !text.contains("[DONE]") && !text.contains("\"stop\""), "{text}");
-    assert!(hoosh.log().contains("outcome=\"truncated\"") || hoosh.log().contains("outcome=truncated"), "{}", hoosh.log());
+    assert!(
+        events[0].contains("first token") && !text.contains("[DONE]") && !text.contains("\"stop\""),
+        "{text}"
+    );
+    assert!(
+        hoosh.log().contains("outcome=\"truncated\"") || hoosh.log().contains("outcome=truncated"),
+        "{}",
+        hoosh.log()
+    );
 }
 
 #[tokio::test]
 async fn a_cut_connection() {
-    check_broken(Script::broken_stream([chunk(r#"{"content":"first token"}"#)], End::Cut), "upstream_broken").await;
+    check_broken(Script::broken_stream([chunk(r#"{"content":"first token"}"#)], End::Cut), "upstream_broken")
+        .await;
 }
 
 #[tokio::test]

@@ -7,8 +7,10 @@ use crate::{header, json};
 /// A gateway before an upstream that is taken for DeepSeek, which has chat and no completions.
 async fn chat_only() -> (Hoosh, Upstream) {
     let upstream = Upstream::start().await;
-    let config =
-        format!("[[providers]]\ntype = \"deepseek\"\nbase_url = \"{}/v1\"\napi_key = \"k\"\nmodels = [\"*\"]\n", upstream.url());
+    let config = format!(
+        "[[providers]]\ntype = \"deepseek\"\nbase_url = \"{}/v1\"\napi_key = \"k\"\nmodels = [\"*\"]\n",
+        upstream.url()
+    );
     (Hoosh::start(&config).await, upstream)
 }
 
@@ -21,8 +23,14 @@ async fn completions_over_chat() {
     let response = hoosh.post("/v1/completions", body).await;
     assert_eq!((response.status().as_u16(), header(&response, "x-hoosh-lossy")), (200, "echo"));
     let answer = json(response).await;
-    assert_eq!((&answer["object"], &answer["choices"][0]["text"]), (&"text_completion".into(), &"there was".into()));
-    assert_eq!((&answer["choices"][0]["finish_reason"], &answer["usage"]["total_tokens"]), (&"stop".into(), &5.into()));
+    assert_eq!(
+        (&answer["object"], &answer["choices"][0]["text"]),
+        (&"text_completion".into(), &"there was".into())
+    );
+    assert_eq!(
+        (&answer["choices"][0]["finish_reason"], &answer["usage"]["total_tokens"]),
+        (&"stop".into(), &5.into())
+    );
     assert_eq!(
         String::from_utf8(upstream.requests("/chat/completions")[0].body.clone()).unwrap(),
         r#"{"model":"m","messages":[{"role":"user","content":"once"}],"max_tokens":7,"temperature":0.10,"logit_bias":{"1":-100}}"#
@@ -63,8 +71,16 @@ async fn streamed_completions_over_chat() {
 async fn a_translated_stream_that_breaks_ends_with_an_error_event() {
     let (hoosh, upstream) = chat_only().await;
     upstream.always(Script::broken_stream([chunk(r#"{"content":"there "}"#)], End::Cut));
-    let text = hoosh.post("/v1/completions", r#"{"model":"m","prompt":"once","stream":true}"#).await.text().await.unwrap();
-    assert!(text.contains("there ") && text.contains("upstream_broken") && !text.contains("[DONE]"), "{text}");
+    let text = hoosh
+        .post("/v1/completions", r#"{"model":"m","prompt":"once","stream":true}"#)
+        .await
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        text.contains("there ") && text.contains("upstream_broken") && !text.contains("[DONE]"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

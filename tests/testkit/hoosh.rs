@@ -21,7 +21,11 @@ pub fn binary() -> PathBuf {
         let test = std::env::current_exe().unwrap();
         test.parent().unwrap().parent().unwrap().join("hoosh")
     });
-    assert!(path.exists(), "there is no {}; run `cargo build -p hoosh-server --bin hoosh` first", path.display());
+    assert!(
+        path.exists(),
+        "there is no {}; run `cargo build -p hoosh-server --bin hoosh` first",
+        path.display()
+    );
     path
 }
 

@@ -190,7 +190,8 @@ async fn connection(mut stream: TcpStream, state: Arc<Mutex<State>>) {
                 false => state.scripts.pop_front().or_else(|| state.always.clone()),
             }
         };
-        let script = script.unwrap_or_else(|| Script::status(500, r#"{"error":{"message":"no script left"}}"#));
+        let script =
+            script.unwrap_or_else(|| Script::status(500, r#"{"error":{"message":"no script left"}}"#));
         if !play(&mut stream, script, &state).await {
             return;
         }
@@ -209,7 +210,8 @@ async fn play(stream: &mut TcpStream, script: Script, state: &Mutex<State>) -> b
             written.is_ok()
         }
         Script::Stream(pieces, end) => {
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+            let head =
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
             if stream.write_all(head.as_bytes()).await.is_err() {
                 return false;
             }

@@ -3,6 +3,8 @@
 //! The recordings named after a server are our own; the others are made by hand, one peculiarity each. With
 //! `HOOSH_FIXTURES` set, recordings of many vendors that are not ours are read from there too.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -36,7 +38,9 @@ fn transcripts() -> Vec<(String, Dialect, Vec<u8>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
     let read = |folder: &str, dialect| {
         let files = files(&root.join(folder), ".sse").into_iter();
-        files.map(move |file| (file.display().to_string(), dialect, fs::read(&file).unwrap())).collect::<Vec<_>>()
+        files
+            .map(move |file| (file.display().to_string(), dialect, fs::read(&file).unwrap()))
+            .collect::<Vec<_>>()
     };
     let all: Vec<_> = DIALECTS.iter().flat_map(|(folder, dialect)| read(folder, *dialect)).collect();
     assert!(all.len() >= 15, "the transcripts are there");
@@ -56,7 +60,8 @@ fn numbers(mut seed: u64) -> impl Iterator<Item = usize> {
 #[test]
 fn any_split_of_a_transcript_gives_the_same_events() {
     for (name, dialect, bytes) in transcripts() {
-        let whole = decode(dialect, Quirks::NONE, &[&bytes]).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let whole =
+            decode(dialect, Quirks::NONE, &[&bytes]).unwrap_or_else(|error| panic!("{name}: {error}"));
         let folded = fold(whole.clone());
         for cut in 0..=bytes.len() {
             let events = decode(dialect, Quirks::NONE, &[&bytes[..cut], &bytes[cut..]]);
@@ -73,7 +78,11 @@ fn any_split_of_a_transcript_gives_the_same_events() {
                 pieces.push(piece);
                 rest = more;
             }
-            assert_eq!(fold(decode(dialect, Quirks::NONE, &pieces).unwrap()), folded, "{name} in random pieces");
+            assert_eq!(
+                fold(decode(dialect, Quirks::NONE, &pieces).unwrap()),
+                folded,
+                "{name} in random pieces"
+            );
         }
     }
 }
@@ -108,14 +117,18 @@ fn what_is_decoded_and_written_again_is_the_same() {
         let mut back = codec.decode_reply(&codec.encode_reply(&reply)).unwrap();
         if dialect == Dialect::OpenAiCompletions {
             // A choice's unknown fields have no place in the chunks of this dialect.
-            back.choices.iter_mut().zip(&reply.choices).for_each(|(back, sent)| back.extra = sent.extra.clone());
+            back.choices
+                .iter_mut()
+                .zip(&reply.choices)
+                .for_each(|(back, sent)| back.extra = sent.extra.clone());
         }
         assert_eq!(back, reply, "{name}");
     }
 }
 
 fn reply_of(name: &str) -> InferenceResponse {
-    let (_, dialect, bytes) = transcripts().into_iter().find(|(path, ..)| path.ends_with(&format!("{name}.sse"))).unwrap();
+    let (_, dialect, bytes) =
+        transcripts().into_iter().find(|(path, ..)| path.ends_with(&format!("{name}.sse"))).unwrap();
     fold(decode(dialect, Quirks::NONE, &[&bytes]).unwrap())
 }
 
@@ -123,7 +136,8 @@ fn reply_of(name: &str) -> InferenceResponse {
 fn peculiarities_are_put_right() {
     let calls = |name: &str| {
         let reply = reply_of(name);
-        let calls = reply.tool_calls().map(|call| (call.id.clone(), call.name.clone(), call.arguments.clone()));
+        let calls =
+            reply.tool_calls().map(|call| (call.id.clone(), call.name.clone(), call.arguments.clone()));
         (calls.collect::<Vec<_>>(), reply.finish_reason().unwrap().as_str().to_owned())
     };
     let call = |id: &str, name: &str, arguments: &str| (id.to_owned(), name.to_owned(), arguments.to_owned());
@@ -132,7 +146,10 @@ fn peculiarities_are_put_right() {
         calls("tool_calls_all_with_index_0"),
         (vec![call("a", "f", r#"{"x":1}"#), call("b", "f", r#"{"x":2}"#)], tools.clone())
     );
-    assert_eq!(calls("tool_call_without_id_and_stop"), (vec![call("call_0_0", "f", r#"{"x":1}"#)], tools.clone()));
+    assert_eq!(
+        calls("tool_call_without_id_and_stop"),
+        (vec![call("call_0_0", "f", r#"{"x":1}"#)], tools.clone())
+    );
     assert_eq!(calls("tool_call_with_empty_arguments"), (vec![call("a", "now", "")], tools));
     assert_eq!(calls("llamacpp_tool_call").0[0].1, "get_weather");
     assert_eq!(reply_of("crlf_bom_and_split_characters").text, "häß 日本 😀 end");
@@ -141,9 +158,13 @@ fn peculiarities_are_put_right() {
     let reasoned = reply_of("reasoning_then_text");
     assert_eq!(reasoned.choices[0].parts[0].kind, PartKind::Reasoning("let me think".into()));
     let usage = reasoned.usage.unwrap();
-    assert_eq!((usage.input, usage.cache_read, usage.output, usage.reasoning), (Some(5), Some(4), Some(2), Some(3)));
+    assert_eq!(
+        (usage.input, usage.cache_read, usage.output, usage.reasoning),
+        (Some(5), Some(4), Some(2), Some(3))
+    );
 
-    let texts: Vec<_> = reply_of("two_choices_interleaved").choices.iter().map(|choice| choice.index).collect();
+    let texts: Vec<_> =
+        reply_of("two_choices_interleaved").choices.iter().map(|choice| choice.index).collect();
     assert_eq!(texts, [0, 1]);
     let logprobs = reply_of("refusal_and_logprobs").choices[0].logprobs.clone().unwrap();
     assert!(logprobs.get().contains("-0.10") && logprobs.get().contains("-0.20"), "{logprobs:?}");
@@ -155,7 +176,9 @@ fn recordings_of_other_vendors_are_read() {
         println!("skipped: HOOSH_FIXTURES is not set, recordings of other vendors are not read");
         return;
     };
-    for (folder, dialect) in [("openai_chat", Dialect::OpenAiChat), ("openai_completion", Dialect::OpenAiCompletions)] {
+    for (folder, dialect) in
+        [("openai_chat", Dialect::OpenAiChat), ("openai_completion", Dialect::OpenAiCompletions)]
+    {
         let folder = root.join("transcripts").join(folder);
         let streams = files(&folder, ".chunks.txt");
         assert!(!streams.is_empty(), "{}", folder.display());
@@ -164,7 +187,10 @@ fn recordings_of_other_vendors_are_read() {
             let text = fs::read_to_string(&file).unwrap();
             let events: String = text.lines().map(|line| format!("data: {line}\n\n")).collect();
             let name = file.display();
-            let reply = fold(decode(dialect, LENIENT, &[events.as_bytes()]).unwrap_or_else(|error| panic!("{name}: {error}")));
+            let reply = fold(
+                decode(dialect, LENIENT, &[events.as_bytes()])
+                    .unwrap_or_else(|error| panic!("{name}: {error}")),
+            );
             let choice = &reply.choices[0];
             assert!(!choice.parts.is_empty() && choice.finish_reason.is_some(), "{name}: {reply:?}");
             let mut tap = dialect.tap(LENIENT);
@@ -197,10 +223,12 @@ fn requests_of_other_projects_are_read() {
     for file in files(&root.join("requests/completions"), ".json") {
         let bytes = fs::read(&file).unwrap();
         let name = file.display();
-        hoosh_core::dialect::Head::read(Dialect::OpenAiChat, &bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        hoosh_core::dialect::Head::read(Dialect::OpenAiChat, &bytes)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         let codec = Dialect::OpenAiChat.codec().unwrap();
         let request = codec.decode_request(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let target = hoosh_core::dialect::Target { model: &request.model, stream: false, quirks: Quirks::NONE };
+        let target =
+            hoosh_core::dialect::Target { model: &request.model, stream: false, quirks: Quirks::NONE };
         let encoded = codec.encode_request(&request, target);
         assert_eq!(codec.decode_request(&encoded.body).as_ref(), Ok(&request), "{name}");
     }

@@ -54,7 +54,8 @@ impl Call {
     pub fn chat(request: &InferenceRequest) -> Result<Self, HooshError> {
         let target = Target { model: &request.model, stream: false, quirks: Quirks::NONE };
         let dialect = Dialect::OpenAiChat;
-        let body = dialect.codec().map(|codec| codec.encode_request(request, target).body).unwrap_or_default();
+        let body =
+            dialect.codec().map(|codec| codec.encode_request(request, target).body).unwrap_or_default();
         Self::read(RequestId::new(), CallerId::new("embedded"), dialect, body.into())
     }
 

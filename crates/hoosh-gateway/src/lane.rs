@@ -23,7 +23,10 @@ pub(crate) struct Answer {
 
 /// The answer in the caller's dialect.
 pub(crate) enum AnswerBody {
-    Full { body: Bytes, usage: Option<Usage> },
+    Full {
+        body: Bytes,
+        usage: Option<Usage>,
+    },
     /// Its first output has come: from here on a failure is one for the caller to see.
     Stream(Box<dyn Lane>),
 }
@@ -54,7 +57,9 @@ pub(crate) async fn ask(call: &Call, candidate: &Candidate) -> Result<Answer, Up
     } else {
         translate::ask(call, candidate).await
     };
-    answer.map_err(|failure| if failure.provider.is_empty() { failure.at(candidate.provider.name()) } else { failure })
+    answer.map_err(
+        |failure| if failure.provider.is_empty() { failure.at(candidate.provider.name()) } else { failure },
+    )
 }
 
 /// A body that only a provider of its own dialect could take: another candidate may be one.

@@ -55,7 +55,9 @@ impl Listing {
                 known.models = models.into();
                 std::mem::forget(guard);
             }
-            Err(failure) => tracing::debug!(provider = self.provider.name(), %failure, "no listing of models"),
+            Err(failure) => {
+                tracing::debug!(provider = self.provider.name(), %failure, "no listing of models")
+            }
         }
         Arc::clone(&known.models)
     }

@@ -9,9 +9,9 @@ use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt, stream};
 use hoosh_core::dialect::{Codec, DecodeStream, Dialect, Quirks, Target, openai_embeddings};
 use hoosh_core::{
-    ByteStream, EmbeddingRequest, EmbeddingResponse, EventStream, FailureKind, InferenceRequest, InferenceResponse,
-    LlmProvider, ModelInfo, ProviderHealth, ProviderType, StreamEvent, UpstreamFailure, WireBody, WireReply,
-    WireRequest, limits,
+    ByteStream, EmbeddingRequest, EmbeddingResponse, EventStream, FailureKind, InferenceRequest,
+    InferenceResponse, LlmProvider, ModelInfo, ProviderHealth, ProviderType, StreamEvent, UpstreamFailure,
+    WireBody, WireReply, WireRequest, limits,
 };
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
@@ -58,8 +58,13 @@ impl HttpProvider {
             let parsed = format!("{base_url}/{path}").parse();
             parsed.map_err(|_| SettingsError { field: "base_url", problem: "is not a URL".to_owned() })
         };
-        let urls = preset.dialects.iter().map(|dialect| Ok((*dialect, url(dialect.path())?))).collect::<Result<_, _>>()?;
-        let key = settings.api_key.as_ref().map(|key| key.expose_secret().trim()).filter(|key| !key.is_empty());
+        let urls = preset
+            .dialects
+            .iter()
+            .map(|dialect| Ok((*dialect, url(dialect.path())?)))
+            .collect::<Result<_, _>>()?;
+        let key =
+            settings.api_key.as_ref().map(|key| key.expose_secret().trim()).filter(|key| !key.is_empty());
         Ok(Self {
             urls,
             models_url: url("models")?,
@@ -81,9 +86,17 @@ impl HttpProvider {
         self.preset
     }
 
-    fn post(&self, dialect: Dialect, stream: bool, body: Bytes) -> Result<Request<Full<Bytes>>, UpstreamFailure> {
+    fn post(
+        &self,
+        dialect: Dialect,
+        stream: bool,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, UpstreamFailure> {
         let Some((_, url)) = self.urls.iter().find(|(known, _)| *known == dialect) else {
-            return Err(UpstreamFailure::new(FailureKind::Unsupported, format!("it does not take {dialect} bodies")));
+            return Err(UpstreamFailure::new(
+                FailureKind::Unsupported,
+                format!("it does not take {dialect} bodies"),
+            ));
         };
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
@@ -108,19 +121,28 @@ impl HttpProvider {
     }
 
     /// Sends a body and gives back the stream of the answer, or the failure it stands for.
-    async fn streamed(&self, dialect: Dialect, body: Bytes) -> Result<(HeaderMap, ByteStream), UpstreamFailure> {
+    async fn streamed(
+        &self,
+        dialect: Dialect,
+        body: Bytes,
+    ) -> Result<(HeaderMap, ByteStream), UpstreamFailure> {
         let answer = self.transport.send_for_stream(self.post(dialect, true, body)?).await?;
         let mut answer = refuse_error(dialect, answer).await?;
         let headers = std::mem::take(&mut answer.head.headers);
         if let Some(kind) = headers.get(CONTENT_TYPE)
             && !kind.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream")
         {
-            let message = format!("a stream was asked for, `{}` came", String::from_utf8_lossy(kind.as_bytes()));
+            let message =
+                format!("a stream was asked for, `{}` came", String::from_utf8_lossy(kind.as_bytes()));
             let body = answer.excerpt().await;
             // Some servers report an error in a whole answer under a good status.
             let reported = dialect.decode_error(500, None, &body);
             let is_error = body.starts_with(b"{\"error\"");
-            return Err(if is_error { reported } else { UpstreamFailure::new(FailureKind::Garbage, message) });
+            return Err(if is_error {
+                reported
+            } else {
+                UpstreamFailure::new(FailureKind::Garbage, message)
+            });
         }
         let name = self.name.clone();
         let stream = answer.stream().map(move |piece| piece.map_err(|failure| failure.at(&name)));
@@ -152,7 +174,8 @@ fn headers(auth: Auth, key: Option<&str>) -> Result<HeaderMap, SettingsError> {
     let Some(key) = key else { return Ok(headers) };
     let secret = |text: &str| -> Result<HeaderValue, SettingsError> {
         let problem = "holds characters that no HTTP header can carry".to_owned();
-        let mut value = HeaderValue::from_str(text).map_err(|_| SettingsError { field: "api_key", problem })?;
+        let mut value =
+            HeaderValue::from_str(text).map_err(|_| SettingsError { field: "api_key", problem })?;
         value.set_sensitive(true);
         Ok(value)
     };
@@ -179,12 +202,17 @@ async fn refuse_error(dialect: Dialect, answer: Answer) -> Result<Answer, Upstre
 /// would have to trust the two clocks to agree.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|millis| millis / 1000.0).or_else(|| number(RETRY_AFTER.as_str()))?;
+    let seconds =
+        number("retry-after-ms").map(|millis| millis / 1000.0).or_else(|| number(RETRY_AFTER.as_str()))?;
     Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Reads a stream of bytes as events.
-fn decoded(bytes: ByteStream, decoder: Box<dyn DecodeStream>, name: String) -> impl Stream<Item = EventItem> + Send {
+fn decoded(
+    bytes: ByteStream,
+    decoder: Box<dyn DecodeStream>,
+    name: String,
+) -> impl Stream<Item = EventItem> + Send {
     struct State {
         bytes: Option<ByteStream>,
         decoder: Box<dyn DecodeStream>,
@@ -201,7 +229,9 @@ fn decoded(bytes: ByteStream, decoder: Box<dyn DecodeStream>, name: String) -> i
             }
             let piece = state.bytes.as_mut()?.next().await;
             let result = match piece {
-                Some(Ok(piece)) => state.decoder.push(&piece, &mut state.events).map_err(UpstreamFailure::from),
+                Some(Ok(piece)) => {
+                    state.decoder.push(&piece, &mut state.events).map_err(UpstreamFailure::from)
+                }
                 Some(Err(failure)) => {
                     // What was counted until now is still told; that the stream is cut is told by the failure.
                     let _cut = state.decoder.finish(&mut state.events);
@@ -243,7 +273,8 @@ impl LlmProvider for HttpProvider {
     ) -> BoxFuture<'a, Result<InferenceResponse, UpstreamFailure>> {
         Box::pin(async move {
             let (dialect, codec) = self.inference_codec();
-            let encoded = codec.encode_request(request, Target { model, stream: false, quirks: self.preset.quirks });
+            let encoded =
+                codec.encode_request(request, Target { model, stream: false, quirks: self.preset.quirks });
             let reply = async {
                 let (_, body) = self.whole(dialect, encoded.body.into()).await?;
                 codec.decode_reply(&body).map_err(UpstreamFailure::from)

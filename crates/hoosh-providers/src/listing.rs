@@ -6,7 +6,11 @@ use serde_json::Value;
 
 /// Reads an OpenAI listing and what servers add to it: `context_length` (OpenRouter), `max_model_len` (vLLM),
 /// `meta.n_ctx_train` (llama.cpp); Together sends the bare list.
-pub(crate) fn decode(kind: ProviderType, provider: &str, body: &[u8]) -> Result<Vec<ModelInfo>, UpstreamFailure> {
+pub(crate) fn decode(
+    kind: ProviderType,
+    provider: &str,
+    body: &[u8],
+) -> Result<Vec<ModelInfo>, UpstreamFailure> {
     let json: Value = serde_json::from_slice(body).unwrap_or_default();
     let items = json["data"].as_array().or_else(|| json.as_array());
     let Some(items) = items else {
@@ -54,7 +58,8 @@ mod tests {
         assert_eq!(seen, [("a", Some(2048)), ("b", Some(4096))]);
         assert_eq!((models[0].provider.as_str(), models[0].created), ("local", Some(7)));
 
-        let bare = decode(ProviderType::Together, "together", br#"[{"id":"x/y","context_length":8}]"#).unwrap();
+        let bare =
+            decode(ProviderType::Together, "together", br#"[{"id":"x/y","context_length":8}]"#).unwrap();
         assert_eq!(bare[0].context_window, Some(8));
     }
 

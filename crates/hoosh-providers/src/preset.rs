@@ -146,7 +146,12 @@ pub static PRESETS: &[Preset] = &[
         host: "https://api.groq.com",
         api_path: "/openai/v1",
         key_env: &["GROQ_API_KEY"],
-        models: &["llama-3.1-8b-instant", "llama-3.3-70b-versatile", "meta-llama/llama-4-*", "openai/gpt-oss-*"],
+        models: &[
+            "llama-3.1-8b-instant",
+            "llama-3.3-70b-versatile",
+            "meta-llama/llama-4-*",
+            "openai/gpt-oss-*",
+        ],
         source: "console.groq.com/docs/openai; models.dev, 2026-07-02",
         ..REMOTE
     },
@@ -180,7 +185,14 @@ pub static PRESETS: &[Preset] = &[
         key_env: &["MISTRAL_API_KEY"],
         dialects: CHAT_AND_EMBEDDINGS,
         models: &[
-            "mistral-*", "ministral-*", "magistral-*", "codestral-*", "devstral-*", "pixtral-*", "voxtral-*", "open-mi*",
+            "mistral-*",
+            "ministral-*",
+            "magistral-*",
+            "codestral-*",
+            "devstral-*",
+            "pixtral-*",
+            "voxtral-*",
+            "open-mi*",
         ],
         // Sends usage in the last chunk unasked.
         quirks: Quirks { no_stream_options: true, ..Quirks::NONE },
@@ -210,7 +222,16 @@ pub static PRESETS: &[Preset] = &[
         key_env: &["OPENAI_API_KEY"],
         dialects: ALL,
         models: &[
-            "gpt-*", "chatgpt-*", "codex-*", "o1*", "o3*", "o4*", "ft:*", "text-embedding-*", "davinci-002", "babbage-002",
+            "gpt-*",
+            "chatgpt-*",
+            "codex-*",
+            "o1*",
+            "o3*",
+            "o4*",
+            "ft:*",
+            "text-embedding-*",
+            "davinci-002",
+            "babbage-002",
         ],
         // Reasoning models refuse `max_tokens`, and every model takes the newer word.
         quirks: Quirks { max_completion_tokens: true, ..Quirks::NONE },
@@ -261,7 +282,15 @@ pub static PRESETS: &[Preset] = &[
         host: "https://api.together.xyz",
         key_env: &["TOGETHER_API_KEY"],
         dialects: ALL,
-        models: &["meta-llama/*", "deepseek-ai/*", "Qwen/*", "mistralai/*", "moonshotai/*", "zai-org/*", "togethercomputer/*"],
+        models: &[
+            "meta-llama/*",
+            "deepseek-ai/*",
+            "Qwen/*",
+            "mistralai/*",
+            "moonshotai/*",
+            "zai-org/*",
+            "togethercomputer/*",
+        ],
         source: "docs.together.ai/docs/openai-api-compatibility; models.dev, 2026-07-02",
         ..REMOTE
     },
@@ -306,7 +335,11 @@ mod tests {
         for preset in PRESETS {
             assert!(!preset.label.is_empty() && !preset.source.is_empty(), "{:?}", preset.kind);
             assert!(preset.dialects.contains(&Dialect::OpenAiChat), "{:?}", preset.kind);
-            assert!(preset.local || preset.host.is_empty() || preset.host.starts_with("https://"), "{:?}", preset.kind);
+            assert!(
+                preset.local || preset.host.is_empty() || preset.host.starts_with("https://"),
+                "{:?}",
+                preset.kind
+            );
             if !preset.local && !preset.host.is_empty() {
                 assert!(!preset.key_env.is_empty() && !preset.models.is_empty(), "{:?}", preset.kind);
             }

@@ -69,10 +69,13 @@ impl ProviderSettings {
             _ if preset.host.is_empty() => return Err(wrong(format!("is needed for type `{}`", self.kind))),
             _ => preset.host,
         };
-        let uri: Uri = text.parse().map_err(|_| wrong("is not a URL; write it as http://host:port".to_owned()))?;
+        let uri: Uri =
+            text.parse().map_err(|_| wrong("is not a URL; write it as http://host:port".to_owned()))?;
         match uri.scheme_str() {
             Some("http" | "https") => {}
-            Some(other) => return Err(wrong(format!("has the scheme `{other}`; only http and https are spoken"))),
+            Some(other) => {
+                return Err(wrong(format!("has the scheme `{other}`; only http and https are spoken")));
+            }
             None => return Err(wrong("has no scheme; write it as http://host:port".to_owned())),
         }
         if uri.host().is_none_or(str::is_empty) {
@@ -86,7 +89,8 @@ impl ProviderSettings {
         }
         let path = uri.path().trim_end_matches('/');
         let path = if path.is_empty() { preset.api_path } else { path };
-        let (scheme, authority) = (uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", |a| a.as_str()));
+        let (scheme, authority) =
+            (uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", |a| a.as_str()));
         Ok(format!("{scheme}://{authority}{path}"))
     }
 }

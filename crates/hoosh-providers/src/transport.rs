@@ -71,12 +71,18 @@ impl Transport {
     }
 
     /// Sends a request whose answer's head may take as long as a stream's.
-    pub(crate) async fn send_for_stream(&self, request: Request<Full<Bytes>>) -> Result<Answer, UpstreamFailure> {
+    pub(crate) async fn send_for_stream(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Answer, UpstreamFailure> {
         self.send(request, self.timeouts.first_byte, self.timeouts.total).await
     }
 
     /// Sends a request whose answer's head comes when the answer is ready.
-    pub(crate) async fn send_for_whole(&self, request: Request<Full<Bytes>>) -> Result<Answer, UpstreamFailure> {
+    pub(crate) async fn send_for_whole(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Answer, UpstreamFailure> {
         self.send(request, self.timeouts.total, self.timeouts.total).await
     }
 
@@ -205,7 +211,10 @@ impl Stream for TimedBody {
                         }
                         if now >= this.last + this.idle {
                             let message = format!("the stream was silent for {} s", this.idle.as_secs_f32());
-                            return Poll::Ready(Some(Err(UpstreamFailure::new(FailureKind::Timeout, message))));
+                            return Poll::Ready(Some(Err(UpstreamFailure::new(
+                                FailureKind::Timeout,
+                                message,
+                            ))));
                         }
                         let next = this.deadline.min(this.last + this.idle);
                         this.timer.as_mut().reset(next);

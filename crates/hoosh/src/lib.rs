@@ -29,8 +29,8 @@
 
 pub use hoosh_client::HooshClient;
 pub use hoosh_core::{
-    HooshError, InferenceRequest, InferenceResponse, LlmProvider, ModelInfo, ProviderType, ToolCall, ToolChoice,
-    ToolDefinition, ToolResult,
+    HooshError, InferenceRequest, InferenceResponse, LlmProvider, ModelInfo, ProviderType, ToolCall,
+    ToolChoice, ToolDefinition, ToolResult,
 };
 pub use hoosh_providers::ProviderRegistry;
 pub use hoosh_router::Router;
@@ -50,8 +50,8 @@ pub mod cost {
 pub mod error {
     pub use hoosh_client::ClientError;
     pub use hoosh_core::{
-        FailureKind, Fault, FidelityNote, HooshError, InvalidRequest, NoRoute, Problem, ProblemKind, Refusal, Retry,
-        UpstreamFailure,
+        FailureKind, Fault, FidelityNote, HooshError, InvalidRequest, NoRoute, Problem, ProblemKind, Refusal,
+        Retry, UpstreamFailure,
     };
 }
 
@@ -70,14 +70,16 @@ pub mod health {
 pub mod inference {
     pub use hoosh_core::{
         Choice, EmbeddingEncoding, EmbeddingInput, EmbeddingRequest, EmbeddingResponse, FinishReason,
-        InferenceRequest, InferenceResponse, MediaSource, Message, Modalities, Modality, ModelInfo, Part, PartKind,
-        ResponseFormat, Role, StreamEvent, ToolCall, ToolChoice, ToolDefinition, ToolResult, fold,
+        InferenceRequest, InferenceResponse, MediaSource, Message, Modalities, Modality, ModelInfo, Part,
+        PartKind, ResponseFormat, Role, StreamEvent, ToolCall, ToolChoice, ToolDefinition, ToolResult, fold,
     };
 }
 
 /// Checks of one's own on the way of every call, and the way itself.
 pub mod middleware {
-    pub use hoosh_gateway::{Call, CallerId, Gateway, GatewayBuilder, Guard, Reply, ReplyBody, ReplyHead, RequestId};
+    pub use hoosh_gateway::{
+        Call, CallerId, Gateway, GatewayBuilder, Guard, Reply, ReplyBody, ReplyHead, RequestId,
+    };
 }
 
 /// Who can be asked, and how.

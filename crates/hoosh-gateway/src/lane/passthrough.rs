@@ -7,9 +7,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use hoosh_core::dialect::{DecodeError, Dialect, Tap, openai_embeddings};
 use hoosh_core::framing::SseFramer;
-use hoosh_core::{
-    ByteStream, EmbeddingEncoding, UpstreamFailure, Usage, WireBody, WireRequest, limits,
-};
+use hoosh_core::{ByteStream, EmbeddingEncoding, UpstreamFailure, Usage, WireBody, WireRequest, limits};
 use hoosh_router::Candidate;
 
 use super::{Answer, AnswerBody, Lane};

@@ -31,7 +31,8 @@ fn whole(codec: &dyn Codec, reply: InferenceResponse) -> Answer {
 
 async fn embed(call: &Call, candidate: &Candidate) -> Result<Answer, UpstreamFailure> {
     debug_assert_eq!(call.dialect, Dialect::OpenAiEmbeddings, "the only dialect without a codec");
-    let request = openai_embeddings::decode_request(&call.body).map_err(|invalid| cannot_translate(&invalid))?;
+    let request =
+        openai_embeddings::decode_request(&call.body).map_err(|invalid| cannot_translate(&invalid))?;
     let reply = candidate.provider.embed(&candidate.model, &request).await?;
     let encoding = if call.head.base64 { EmbeddingEncoding::Base64 } else { EmbeddingEncoding::Float };
     let body = openai_embeddings::encode_reply(&reply, encoding).into();
