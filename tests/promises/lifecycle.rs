@@ -63,7 +63,7 @@ async fn the_drain_time_is_kept_and_a_second_signal_does_not_wait() {
 async fn http2_without_tls_is_served() {
     let (hoosh, upstream) = one().await;
     upstream.always(Script::json(completion("ok")));
-    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let client = testkit::client_builder().http2_prior_knowledge().build().unwrap();
     let response =
         client.post(hoosh.url("/v1/chat/completions")).body(chat_body("m", false)).send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.version()), (200, reqwest::Version::HTTP_2));
@@ -73,7 +73,7 @@ async fn http2_without_tls_is_served() {
 async fn a_kept_connection_serves_many_calls() {
     let (hoosh, upstream) = one().await;
     upstream.always(Script::json(completion("ok")));
-    let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(1).build().unwrap();
+    let client = testkit::client_builder().pool_max_idle_per_host(1).build().unwrap();
     for _ in 0..20 {
         let request = client.post(hoosh.url("/v1/chat/completions")).body(chat_body("m", false));
         assert_eq!(request.send().await.unwrap().status(), 200);

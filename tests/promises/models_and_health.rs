@@ -86,8 +86,7 @@ async fn health_of_the_process_and_of_the_providers() {
 async fn pages_of_other_origins_may_call_only_if_configured() {
     let upstream = Upstream::start().await;
     let ask = async |hoosh: &Hoosh, origin: &str| {
-        let request =
-            reqwest::Client::new().request(reqwest::Method::OPTIONS, hoosh.url("/v1/chat/completions"));
+        let request = testkit::client().request(reqwest::Method::OPTIONS, hoosh.url("/v1/chat/completions"));
         let request = request.header("origin", origin).header("access-control-request-method", "POST");
         let response = request.send().await.unwrap();
         (response.status().as_u16(), header(&response, "access-control-allow-origin").to_owned())

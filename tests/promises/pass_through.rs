@@ -95,7 +95,7 @@ async fn our_key_goes_to_the_provider_and_the_clients_does_not() {
         crate::at("up", &upstream.url(), "api_key = \"$UP_KEY\"") + "[auth]\ntokens = [\"client-token\"]\n";
     let hoosh = testkit::Hoosh::start_with(&config, &[("UP_KEY", "sk-ours")]).await;
 
-    let request = reqwest::Client::new().post(hoosh.url("/v1/chat/completions")).bearer_auth("client-token");
+    let request = testkit::client().post(hoosh.url("/v1/chat/completions")).bearer_auth("client-token");
     assert_eq!(request.body(chat_body("m", false)).send().await.unwrap().status(), 200);
     let head = upstream.requests("/chat/completions")[0].head.to_lowercase();
     assert!(head.contains("authorization: bearer sk-ours") && !head.contains("client-token"), "{head}");

@@ -121,8 +121,15 @@ impl Hoosh {
 }
 
 /// A client that keeps no connections, so that tests do not wait for each other's.
-fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(PATIENCE * 3).build().unwrap()
+pub fn client() -> reqwest::Client {
+    client_builder().pool_max_idle_per_host(0).build().unwrap()
+}
+
+/// The same, to be changed.
+pub fn client_builder() -> reqwest::ClientBuilder {
+    // Another crate of the workspace turns reqwest's TLS on, which then wants a provider although nothing here uses it.
+    let _already = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().timeout(PATIENCE * 3)
 }
 
 impl Drop for Hoosh {

@@ -10,7 +10,7 @@ mod hoosh;
 mod raw;
 mod upstream;
 
-pub use hoosh::{Hoosh, binary, finished};
+pub use hoosh::{Hoosh, binary, client, client_builder, finished};
 pub use raw::{RawReply, exchange};
 pub use upstream::{End, Request, Script, Upstream, chunk, completion, refused_port, sse};
 

@@ -1,6 +1,6 @@
 //! Which models there are, merged over all providers and remembered for a while.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
 use hoosh_core::{LlmProvider, ModelInfo, limits};
@@ -17,8 +17,10 @@ struct Listing {
 #[derive(Default)]
 struct Known {
     models: Arc<[ModelInfo]>,
-    /// When the provider was last asked, or is being asked: it is asked by one at a time, others get what is known.
-    asked: Option<Instant>,
+    /// Until when that is taken for true.
+    fresh_until: Option<Instant>,
+    /// Whether somebody is asking: others then get what was known before, if anything was.
+    asking: bool,
 }
 
 impl Listings {
@@ -39,35 +41,42 @@ impl Listings {
 
 impl Listing {
     async fn models(&self) -> Arc<[ModelInfo]> {
-        let now = Instant::now();
         {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.asked.is_some_and(|asked| now.duration_since(asked) < limits::MODEL_LISTING_AGE_MAX) {
+            let mut known = self.known();
+            let fresh = known.fresh_until.is_some_and(|until| Instant::now() < until);
+            if fresh || (known.asking && !known.models.is_empty()) {
                 return Arc::clone(&known.models);
             }
-            known.asked = Some(now);
+            known.asking = true;
         }
-        let guard = Asking(&self.known);
+        let asking = Asking(self);
         let listed = self.provider.list_models().await;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match listed {
+        drop(asking);
+        let mut known = self.known();
+        let age_max = match listed {
             Ok(models) => {
                 known.models = models.into();
-                std::mem::forget(guard);
+                limits::MODEL_LISTING_AGE_MAX
             }
             Err(failure) => {
-                tracing::debug!(provider = self.provider.name(), %failure, "no listing of models")
+                tracing::debug!(provider = self.provider.name(), %failure, "no listing of models");
+                limits::PROBE_TIME_MAX
             }
-        }
+        };
+        known.fresh_until = Some(Instant::now() + age_max);
         Arc::clone(&known.models)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Lets the next one ask if this one is dropped or told nothing.
-struct Asking<'a>(&'a Mutex<Known>);
+/// Lets the next one ask, also if this one is dropped in the middle.
+struct Asking<'a>(&'a Listing);
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).asked = None;
+        self.0.known().asking = false;
     }
 }

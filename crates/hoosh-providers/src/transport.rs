@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use hoosh_core::{FailureKind, UpstreamFailure, limits};
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -19,13 +19,16 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+use tower_service::Service;
 
 use crate::settings::Timeouts;
 
+type BoxError = Box<dyn Error + Send + Sync>;
+
 /// A pool of connections, and the times to wait for them.
 pub(crate) struct Transport {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     timeouts: Timeouts,
 }
 
@@ -55,18 +58,18 @@ impl Transport {
         tcp.enforce_http(false);
         // Without it a streamed event waits for the acknowledgement of the one before.
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(timeouts.connect));
         tcp.set_keepalive(Some(limits::POOL_IDLE_TIME_MAX));
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls_config())
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(tcp);
+        let connector = Connector { https, limit: timeouts.connect };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(limits::POOL_IDLE_TIME_MAX)
             .pool_max_idle_per_host(limits::POOL_IDLE_PER_HOST_MAX)
-            .build(https);
+            .build(connector);
         Self { client, timeouts }
     }
 
@@ -108,6 +111,32 @@ impl Transport {
             }
         };
         Ok(Answer::new(response, self.timeouts.idle, start + total))
+    }
+}
+
+/// Opens connections, TLS included, within a time: hyper's own connect timeout ends with TCP.
+#[derive(Clone)]
+struct Connector {
+    https: HttpsConnector<HttpConnector>,
+    limit: Duration,
+}
+
+impl Service<Uri> for Connector {
+    type Response = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.https.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (connecting, limit) = (self.https.call(uri), self.limit);
+        Box::pin(async move {
+            let connected = timeout(limit, connecting).await;
+            connected
+                .unwrap_or_else(|_| Err(format!("no connection within {} s", limit.as_secs_f32()).into()))
+        })
     }
 }
 

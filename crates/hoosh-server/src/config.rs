@@ -2,7 +2,7 @@
 //!
 //! [`load`] reads it all in one pass and either gives a [`Config`] that can be run or every fault at once, each with its
 //! file and line, variable or flag. Which providers answer on this machine if none is configured is
-//! [`discover`](crate::discover)'s to find out.
+//! `discover`'s to find out.
 
 mod fault;
 mod file;

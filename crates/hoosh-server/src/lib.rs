@@ -1,6 +1,6 @@
 //! The hoosh gateway as a server: raw hyper around [`hoosh_gateway`], configuration, command line.
 //!
-//! [`run`] serves a [`Config`](config::Config) on a listener until it is told to stop; [`cli`] is the program `hoosh`
+//! [`run`] serves a [`Config`] on a listener until it is told to stop; [`cli`] is the program `hoosh`
 //! around it.
 
 mod api;
@@ -51,6 +51,18 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
     let app = Arc::new(App::new(&config)?);
-    serve::serve(app, listener, config.server.max_connections, config.server.drain_timeout, shutdown).await;
+    let listing = {
+        let app = Arc::clone(&app);
+        async move {
+            // So that the first question for models, or for one that is not there, need not wait.
+            app.gateway.models().await;
+            std::future::pending::<()>().await;
+        }
+    };
+    let server = &config.server;
+    tokio::select! {
+        () = serve::serve(app, listener, server.max_connections, server.drain_timeout, shutdown) => {}
+        () = listing => {}
+    }
     Ok(())
 }

@@ -72,7 +72,9 @@ impl Routes {
     /// Looks a path and method up. `HEAD` is served where `GET` is.
     pub(crate) fn find<'p>(&self, method: &Method, path: &'p str) -> Found<'p> {
         // An alias ends in the `/v1` it stands for, so the path from there on is the real one.
-        let alias = PREFIX_ALIASES.iter().find(|alias| path.strip_prefix(**alias).is_some_and(|rest| rest.starts_with('/')));
+        let alias = PREFIX_ALIASES
+            .iter()
+            .find(|alias| path.strip_prefix(**alias).is_some_and(|rest| rest.starts_with('/')));
         let path = alias.map_or(path, |alias| &path[alias.len() - "/v1".len()..]);
         let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
         let Ok(matched) = self.0.at(path) else { return Found::Nothing };

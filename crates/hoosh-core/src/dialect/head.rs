@@ -106,6 +106,10 @@ impl Head {
                 format!("the body is not UTF-8 (first wrong byte at {})", error.valid_up_to()),
             )
         })?;
+        // serde would take a list for the fields in their order.
+        if !text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok() {
+            return Err(InvalidRequest::new("", "expected a JSON object"));
+        }
         let fields: Fields<'_> = serde_json::from_str(text).map_err(|_| explain(text))?;
 
         let model_raw = fields.model.ok_or_else(|| InvalidRequest::new("model", "is missing"))?;
@@ -321,7 +325,7 @@ mod tests {
     fn wrong_bodies_say_what_and_where() {
         check_error("", "the body is empty; send a JSON object");
         check_error("{", "not valid JSON: EOF while parsing an object at line 1 column 1");
-        check_error("[]", "`model`: is missing");
+        check_error("[]", "expected a JSON object");
         check_error("{}", "`model`: is missing");
         check_error(r#"{"model":"m"}"#, "`messages`: is missing");
         check_error(r#"{"model":"m","messages":[]}"#, "`messages`: is empty; send at least one message");

@@ -1,7 +1,7 @@
 //! Inferences and embeddings: bytes to a [`Call`], a [`Reply`] to bytes.
 
-use hoosh_core::dialect::Dialect;
 use hoosh_core::FidelityNote;
+use hoosh_core::dialect::Dialect;
 use hoosh_gateway::{Call, CallerId, Reply, ReplyBody, RequestId};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -31,7 +31,9 @@ pub(crate) async fn call(
 fn refuse_compressed(headers: &HeaderMap) -> Result<(), ServerError> {
     match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
         None | Some(b"identity" | b"") => Ok(()),
-        Some(encoding) => Err(ServerError::Compressed { encoding: String::from_utf8_lossy(encoding).into_owned() }),
+        Some(encoding) => {
+            Err(ServerError::Compressed { encoding: String::from_utf8_lossy(encoding).into_owned() })
+        }
     }
 }
 

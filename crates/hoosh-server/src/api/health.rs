@@ -18,7 +18,8 @@ pub(crate) fn health(app: &App) -> Response<ResponseBody> {
         providers: usize,
     }
     let draining = app.draining.load(Ordering::Relaxed);
-    let (status, word) = if draining { (StatusCode::SERVICE_UNAVAILABLE, "draining") } else { (StatusCode::OK, "ok") };
+    let (status, word) =
+        if draining { (StatusCode::SERVICE_UNAVAILABLE, "draining") } else { (StatusCode::OK, "ok") };
     let providers = app.gateway.router().providers().len();
     json(status, &Health { status: word, version: env!("CARGO_PKG_VERSION"), providers })
 }

@@ -80,7 +80,9 @@ async fn all(app: &App) -> Vec<Model> {
     let mut all: Vec<Model> = aliases.collect();
     for info in app.gateway.models().await {
         // A provider may list what no route leads to; and several may list the same.
-        let Ok(plan) = app.gateway.router().plan(&Query { model: &info.id, max_tokens: None }) else { continue };
+        let Ok(plan) = app.gateway.router().plan(&Query { model: &info.id, max_tokens: None }) else {
+            continue;
+        };
         let providers: Vec<String> =
             plan.candidates.iter().map(|candidate| candidate.provider.name().to_owned()).collect();
         if providers.contains(&info.provider) && !all.iter().any(|model| model.id == info.id) {

@@ -10,8 +10,8 @@ use super::terminal::{BOLD, DIM, PLAIN, YELLOW, printable, table};
 use crate::config::{Config, Place, Provider};
 use crate::discover::Discovery;
 
-/// Model patterns shown of one provider.
-const PATTERNS_SHOWN: usize = 4;
+/// Characters of model patterns shown of one provider, its first pattern in any case.
+const PATTERNS_WIDTH: usize = 40;
 
 /// Vendors named in the hint how to add one.
 const VENDORS_SHOWN: usize = 4;
@@ -19,8 +19,11 @@ const VENDORS_SHOWN: usize = 4;
 /// The whole message. `discovery` is there if nothing was configured.
 pub(crate) fn message(config: &Config, discovery: Option<&Discovery>, address: SocketAddr) -> String {
     let url = url(address);
-    let from =
-        if config.sources.is_empty() { "no configuration".to_owned() } else { config.sources.join(", ") };
+    let from = if config.sources.is_empty() {
+        "no configuration file".to_owned()
+    } else {
+        config.sources.join(", ")
+    };
     let mut text =
         format!("{BOLD}hoosh {VERSION}{PLAIN} on {BOLD}{url}{PLAIN} {DIM}({}){PLAIN}\n\n", printable(&from));
     if config.providers.is_empty() {
@@ -99,12 +102,17 @@ fn provider_url(provider: &Provider) -> &str {
     provider.settings.base_url.as_deref().unwrap_or(preset(provider.settings.kind).host)
 }
 
+/// The first patterns, and how many more there are.
 fn models(patterns: &[String]) -> String {
-    let shown = patterns.iter().take(PATTERNS_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match patterns.len().saturating_sub(PATTERNS_SHOWN) {
-        0 => shown,
-        more => format!("{shown} +{more}"),
+    let mut shown = String::new();
+    for (index, pattern) in patterns.iter().enumerate() {
+        if index > 0 && shown.len() + pattern.len() > PATTERNS_WIDTH {
+            return format!("{shown} +{}", patterns.len() - index);
+        }
+        shown.push_str(if index > 0 { ", " } else { "" });
+        shown.push_str(pattern);
     }
+    shown
 }
 
 /// What was looked for without success, and how to add a provider.
@@ -150,9 +158,10 @@ fn model_to_try(config: &Config) -> Option<String> {
 
 /// A call to paste into a shell.
 fn curl(url: &str, model: &str, token: bool) -> String {
-    let body = json!({ "model": model, "messages": [{ "role": "user", "content": "Say hi." }] });
+    // Written by hand for the order of its fields, which is the one that people know.
+    let body = format!(r#"{{"model":{},"messages":[{{"role":"user","content":"Say hi."}}]}}"#, json!(model));
     let token = if token { " -H \"authorization: Bearer $TOKEN\"" } else { "" };
-    let body = body.to_string().replace('\'', "'\\''");
+    let body = body.replace('\'', "'\\''");
     format!("curl {url}/v1/chat/completions -H 'content-type: application/json'{token} -d '{body}'")
 }
 
@@ -194,7 +203,12 @@ mod tests {
         let config = Config {
             providers: vec![
                 provider("openai", ProviderType::OpenAi, &["gpt-*"], 20),
-                provider("ollama", ProviderType::Ollama, &["a", "b", "c", "d", "it's"], 10),
+                provider(
+                    "ollama",
+                    ProviderType::Ollama,
+                    &["a", "bbbbbbbbbbbbbbbbbbbb", "cccccccccccccccc", "d", "it's"],
+                    10,
+                ),
             ],
             sources: vec!["hoosh.toml".into()],
             warnings: vec!["mind the gap".into()],
@@ -206,7 +220,11 @@ mod tests {
             "{text}"
         );
         assert!(text.find("ollama").unwrap() < text.find("openai").unwrap(), "{text}");
-        assert!(text.contains("a, b, c, d +1") && text.contains("https://api.openai.com"), "{text}");
+        assert!(
+            text.contains("a, bbbbbbbbbbbbbbbbbbbb, cccccccccccccccc +2")
+                && text.contains("https://api.openai.com"),
+            "{text}"
+        );
         assert!(text.contains("warning: mind the gap\n"), "{text}");
         assert!(
             text.contains("try: curl http://127.0.0.1:8088/v1/chat/completions -H 'content-type"),
@@ -236,7 +254,7 @@ mod tests {
         let mut config = Config::default();
         discovery.add_to(&mut config);
         let text = plain(&config, Some(&discovery), "[::]:1");
-        assert!(text.contains("http://[::1]:1 (no configuration)"), "{text}");
+        assert!(text.contains("http://[::1]:1 (no configuration file)"), "{text}");
         assert!(text.contains("found here"), "{text}");
         assert!(text.contains("left out: 127.0.0.1:11434 (Ollama): it has no models yet\n"), "{text}");
         assert!(text.contains("nothing listens at 127.0.0.1:1234 (LM Studio)\n"), "{text}");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use figment::value::{Dict, Num, Tag, Value};
 use hoosh_core::limits;
+use hoosh_providers::PRESETS;
 
 /// One key.
 #[derive(Debug)]
@@ -340,7 +341,7 @@ impl Fallback {
     }
 }
 
-/// The keys as Markdown, a table for each section.
+/// The keys as Markdown, a table for each section, and the provider types.
 pub(crate) fn markdown() -> String {
     let mut page = String::new();
     for (title, section) in [
@@ -356,6 +357,15 @@ pub(crate) fn markdown() -> String {
             let (takes, default) = (key.kind.expected(), key.default.words());
             page.push_str(&format!("| {name} | {takes} | {default} | {} |\n", key.doc));
         }
+    }
+    page.push_str("\n### Provider types\n\n| type | what it is | address | key variable | models |\n|---|---|---|---|---|\n");
+    for preset in PRESETS {
+        let code =
+            |words: &[&str]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+        let host = if preset.host.is_empty() { "say `base_url`".to_owned() } else { code(&[preset.host]) };
+        let models = if preset.models.is_empty() { "`*`".to_owned() } else { code(preset.models) };
+        let (kind, label, keys) = (preset.kind, preset.label, code(preset.key_env));
+        page.push_str(&format!("| `{kind}` | {label} | {host} | {keys} | {models} |\n"));
     }
     page
 }

@@ -26,7 +26,8 @@ impl Cors {
 
     /// The answer to a browser that asks before it calls.
     pub(crate) fn preflight<B>(&self, request: &Request<B>) -> Option<Response<ResponseBody>> {
-        let asks = request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        let asks = request.method() == Method::OPTIONS
+            && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         if !asks || self.allowed_origin(request.headers()).is_none() {
             return None;
         }

@@ -161,7 +161,10 @@ mod tests {
         check(ServerError::Denied(Denied::Missing), 401);
         check(ServerError::Denied(Denied::Wrong), 401);
         check(ServerError::NoSuchPath { method: Method::GET, path: "/".into() }, 404);
-        check(ServerError::NoSuchMethod { method: Method::GET, path: "/".into(), allowed: vec![Method::POST] }, 405);
+        check(
+            ServerError::NoSuchMethod { method: Method::GET, path: "/".into(), allowed: vec![Method::POST] },
+            405,
+        );
         check(ServerError::Unread(Unread::TooLong { bytes_max: 1 }), 413);
         check(ServerError::Unread(Unread::TooSlow { limit: Duration::from_secs(1) }), 408);
         check(ServerError::Unread(Unread::CutOff), 400);
