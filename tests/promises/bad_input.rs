@@ -186,9 +186,9 @@ async fn slow_loris() {
         // A trickle does not keep it open.
         while start.elapsed() < Duration::from_secs(25) {
             let _ = stream.write_all(if beginning.len() > 20 { b"x: y\r\n" } else { b"" }).await;
-            match tokio::time::timeout(Duration::from_millis(500), stream.read_buf(&mut answer)).await {
-                Ok(Ok(0) | Err(_)) => return start.elapsed(),
-                _ => {}
+            let read = tokio::time::timeout(Duration::from_millis(500), stream.read_buf(&mut answer)).await;
+            if let Ok(Ok(0) | Err(_)) = read {
+                return start.elapsed();
             }
         }
         panic!("a silent connection stayed open ({beginning:?})");

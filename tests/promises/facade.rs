@@ -28,3 +28,18 @@ async fn the_program_of_the_readme() -> Result<(), Box<dyn std::error::Error>> {
     );
     Ok(())
 }
+
+#[test]
+fn the_readme_shows_the_program_that_is_compiled() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    // Compiled as a doctest of the facade.
+    let facade = std::fs::read_to_string(root.join("crates/hoosh/src/lib.rs")).unwrap();
+    let (_, rest) = readme.split_once("```rust\n").unwrap();
+    let (program, _) = rest.split_once("```").unwrap();
+    assert!(program.lines().count() > 5);
+    for line in program.lines() {
+        assert!(facade.contains(&format!("//! {line}\n")), "{line}");
+    }
+    assert!(!rest.contains("```rust"), "another program of the README is compiled nowhere");
+}

@@ -85,8 +85,9 @@ impl Hoosh {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// What it wrote to its log.
+    /// What it wrote to its log, which is written in batches: so after a moment.
     pub fn log(&self) -> String {
+        std::thread::sleep(Duration::from_millis(150));
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 

@@ -6,10 +6,6 @@ use clap::Parser;
 use hoosh_server::cli::Cli;
 use hoosh_server::config::Environment;
 
-/// A gateway allocates and frees small buffers on all cores at once, which the system's allocator is slow at.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -1,10 +1,13 @@
 //! Log lines: how they are written, and which.
 
+mod buffer;
+
 use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
+use self::buffer::{LogBuffer, LogGuard};
 use crate::config::Environment;
 
 /// How log lines are written.
@@ -19,18 +22,19 @@ pub(crate) enum LogFormat {
 /// What is logged if nobody says.
 const FILTER: &str = "info";
 
-/// Starts logging to standard error. Gives back what is wrong with the filter that the environment asks for, since
-/// there is no log to tell it before.
-pub(crate) fn init(format: LogFormat, env: &Environment) -> Option<String> {
+/// Starts logging to standard error. Gives back what writes the last lines when it is dropped, and what is wrong with the
+/// filter that the environment asks for, since there is no log to tell it before.
+pub(crate) fn init(format: LogFormat, env: &Environment) -> (LogGuard, Option<String>) {
     let (filter, problem) = filter(env);
+    let (buffer, guard) = LogBuffer::start(io::stderr());
     let colours = io::stderr().is_terminal() && env.filled("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(buffer).with_ansi(colours);
     // Only a program that embeds this one can have a log already, and then that one counts.
     let _ = match format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
     };
-    problem
+    (guard, problem)
 }
 
 fn filter(env: &Environment) -> (EnvFilter, Option<String>) {

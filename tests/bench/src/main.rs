@@ -11,10 +11,8 @@
 //! round, and the ratio between neighbours is what counts. `--floor-only` puts a second floor in hoosh's place:
 //! its ratios should be 1.00, and what they are instead is the noise of the method on this machine.
 //!
-//! The floor lives in this binary and has the allocator hoosh has (mimalloc), so that a ratio says what hoosh
-//! does for a call and not which allocator it was linked with. Memory is where that shows: with glibc's malloc
-//! the floor took half of it, 4.7 in place of 10.8 MiB idle and 34 in place of 61 MiB with 1,000 open streams,
-//! for about 2 % more CPU per call (one run, x86-64, two cores).
+//! The floor lives in this binary and has the allocator hoosh has (the system's), so that a ratio says what hoosh does for
+//! a call and not which allocator it was linked with.
 
 #[cfg(target_os = "linux")]
 mod bench {
@@ -76,10 +74,6 @@ mod samples;
 mod serve;
 #[cfg(target_os = "linux")]
 mod stamp;
-
-#[cfg(target_os = "linux")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {

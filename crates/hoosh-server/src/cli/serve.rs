@@ -47,7 +47,7 @@ struct Signals {
 
 /// Exits with 64 if the configuration is wrong and with 69 if the address cannot be had.
 pub(crate) async fn run(args: ServeArgs, env: &Environment) -> Result<(), Failure> {
-    let log_problem = telemetry::init(args.log_format, env);
+    let (_log, log_problem) = telemetry::init(args.log_format, env);
     let options = LoadOptions {
         file: args.config,
         flags: Flags { bind: args.bind, port: args.port, strategy: args.strategy },
