@@ -37,6 +37,52 @@ fn all_faults_of_a_configuration_are_told_at_once() {
 }
 
 #[test]
+fn a_configuration_of_hoosh_1_3_loads_unchanged() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hoosh.toml");
+    let text = r#"
+        [server]
+        bind = "127.0.0.1"
+        port = 8088
+        strategy = "lowest_latency"
+        [cache]
+        max_entries = 1000
+        ttl_secs = 300
+        enabled = true
+        [[budgets]]
+        name = "default"
+        capacity = 100000
+        [[providers]]
+        type = "Ollama"
+        priority = 1
+        models = ["llama*", "qwen*"]
+        [[providers]]
+        type = "LlamaCpp"
+        base_url = "http://localhost:8080"
+        enabled = false
+        [[providers]]
+        type = "OpenAi"
+        api_key = "sk-x"
+        max_tokens_limit = 4096
+        rate_limit_rpm = 60
+        models = ["gpt-*"]
+        [auth]
+        tokens = ["t"]
+    "#;
+    std::fs::write(&file, text).unwrap();
+    let output = finished(&["config", "check", "--config", file.to_str().unwrap()]);
+    let told = text_of(&output);
+    assert!(output.status.success(), "{told}");
+    for words in ["cache", "budgets", "lowest_latency", "rate_limit_rpm", "ollama", "llamacpp", "openai"] {
+        assert!(told.contains(words), "{words} is missing in:\n{told}");
+    }
+}
+
+fn text_of(output: &std::process::Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hoosh.toml");

@@ -109,6 +109,32 @@ async fn a_client_that_leaves_before_the_answer_ends_the_call_too() {
 }
 
 #[tokio::test]
+async fn a_provider_that_never_closes_after_its_last_word_does_not_keep_the_client() {
+    let finish = chunk("{}").replace("\"finish_reason\":null", "\"finish_reason\":\"stop\"");
+    let script = Script::broken_stream([chunk(r#"{"content":"all"}"#), finish, sse("[DONE]")], End::Silence);
+    let upstream = Upstream::start().await;
+    upstream.always(script);
+    // One that is passed through, and one that is translated.
+    let config = crate::provider("up", &upstream)
+        + &format!(
+            "[[providers]]\ntype = \"deepseek\"\napi_key = \"k\"\nbase_url = \"{}/v1\"\n",
+            upstream.url()
+        );
+    let hoosh = Hoosh::start(&config).await;
+    for (path, body) in [
+        ("/v1/chat/completions", chat_body("up/m", true)),
+        ("/v1/completions", r#"{"model":"deepseek/m","prompt":"x","stream":true}"#.to_owned()),
+    ] {
+        let whole = timeout(Duration::from_secs(2), hoosh.post(path, body).await.text()).await;
+        let text = whole.expect("it ends").unwrap();
+        assert!(
+            text.contains("all") && text.ends_with("data: [DONE]\n\n") && !text.contains("error"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn many_streams_at_once_do_not_mix() {
     let (hoosh, upstream) = one().await;
     let text = |n: usize| {

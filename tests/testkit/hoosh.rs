@@ -66,6 +66,26 @@ impl Hoosh {
         hoosh
     }
 
+    /// Starts one without any configuration, in an empty folder, with these environment variables and no others.
+    pub async fn start_without_config(environment: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = refused_port();
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let child = Command::new(binary())
+            .args(["serve", "--port", &port.to_string()])
+            .env_clear()
+            .envs(environment.iter().copied())
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut hoosh = Self { child, port, folder };
+        hoosh.wait_until_up().await;
+        hoosh
+    }
+
     async fn wait_until_up(&mut self) {
         let start = Instant::now();
         while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {

@@ -75,7 +75,20 @@ pub enum End {
 impl Upstream {
     /// Starts one that answers 500 until it is told otherwise.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    /// Starts one on the first of these ports that is free.
+    pub async fn start_at(ports: &[u16]) -> Self {
+        for port in ports {
+            if let Ok(listener) = TcpListener::bind(("127.0.0.1", *port)).await {
+                return Self::on(listener);
+            }
+        }
+        panic!("none of {ports:?} is free");
+    }
+
+    fn on(listener: TcpListener) -> Self {
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(Mutex::new(State::default()));
         let stop = CancellationToken::new();

@@ -18,12 +18,6 @@ use crate::answer::{Answer, Body};
 use crate::error::{ClientError, Timeout, TransportKind};
 use crate::url;
 
-/// Time beyond a bound of the gateway's own that it gets to say what happened: 5 s.
-///
-/// With the same bound on both sides the client would as often as not give up first, and the caller would learn
-/// "timeout" instead of which provider was silent.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// How long a client waits for what.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
@@ -60,13 +54,13 @@ impl Timeouts {
     pub(crate) const DEFAULT: Self = Self {
         connect: limits::CONNECT_TIME_MAX,
         // One provider may be silent for all of the gateway's own time, and the next one still answer.
-        first_byte: limits::FIRST_BYTE_TIME_MAX.saturating_mul(2).saturating_add(GRACE),
-        idle: limits::IDLE_TIME_MAX.saturating_add(GRACE),
-        total: limits::TOTAL_TIME_MAX.saturating_add(GRACE),
+        first_byte: limits::FIRST_BYTE_TIME_MAX.saturating_mul(2).saturating_add(limits::CLIENT_GRACE),
+        idle: limits::IDLE_TIME_MAX.saturating_add(limits::CLIENT_GRACE),
+        total: limits::TOTAL_TIME_MAX.saturating_add(limits::CLIENT_GRACE),
     };
 
     /// The whole time for what the gateway knows without asking a model; it may probe its providers for that.
-    const LOOK: Duration = limits::PROBE_TIME_MAX.saturating_add(GRACE);
+    const LOOK: Duration = limits::PROBE_TIME_MAX.saturating_add(limits::CLIENT_GRACE);
 }
 
 // === impl Transport ===

@@ -122,6 +122,9 @@ pub trait DecodeStream: Send {
     /// As [`Codec::decode_reply`]. Events before the fault are in `out`.
     fn push(&mut self, bytes: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), DecodeError>;
 
+    /// Whether the stream has said its last word: what may still come belongs to nothing.
+    fn is_done(&self) -> bool;
+
     /// Takes the end of the bytes.
     ///
     /// # Errors
@@ -158,8 +161,11 @@ pub trait Tap: Send {
     /// If it is no answer of this dialect, or one that reports an error.
     fn whole(&mut self, body: &[u8]) -> Result<(), DecodeError>;
 
-    /// Whether the stream has said all that belongs to it, whatever may still come.
+    /// Whether the stream may end here.
     fn is_complete(&self) -> bool;
+
+    /// Whether the stream has said its last word: what may still come belongs to nothing.
+    fn is_done(&self) -> bool;
 
     /// The usage reported so far.
     fn usage(&self) -> Option<Usage>;

@@ -93,3 +93,32 @@ pub const POOL_IDLE_TIME_MAX: Duration = Duration::from_secs(55);
 
 /// Time that calls in flight get to finish after a stop signal by default: 30 s.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Time a provider gets to close a stream that has said its last word: 100 ms, then we do.
+///
+/// Most close with the last bytes, and the connection can be used again; some never do.
+pub const STREAM_END_GRACE: Duration = Duration::from_millis(100);
+
+/// Time for one local server to list its models when hoosh starts without a configuration: 400 ms.
+///
+/// They are asked at once, so this is what such a start may be late by. A port where nothing listens says so within a
+/// millisecond.
+pub const DISCOVERY_TIME_MAX: Duration = Duration::from_millis(400);
+
+/// What a client waits longer than the gateway itself: 5 s, so that the gateway gets to say what failed.
+pub const CLIENT_GRACE: Duration = Duration::from_secs(5);
+
+/// Largest question read from standard input: 16 MiB, far beyond any model's context.
+pub const QUESTION_BYTES_MAX: u64 = 16 << 20;
+
+/// Counters that round robin keeps, picked by a hash of the model's name: 64.
+///
+/// One for all would pin a chat and an embedding model that are called in turn to one provider each; one per name would
+/// grow with whatever callers write.
+pub const TURN_COUNTERS: usize = 64;
+
+/// Longest time a log line waits for others: 50 ms, which nobody who reads a log notices. Warnings do not wait.
+pub const LOG_LINGER: Duration = Duration::from_millis(50);
+
+/// Most bytes of log lines that wait to be written: 1 MiB. Whoever adds more waits, so that nothing is lost.
+pub const LOG_PENDING_BYTES_MAX: usize = 1 << 20;

@@ -17,7 +17,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT}
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 use secrecy::ExposeSecret;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::listing;
 use crate::preset::{Auth, Preset, preset};
@@ -230,7 +230,18 @@ fn decoded(
             let piece = state.bytes.as_mut()?.next().await;
             let result = match piece {
                 Some(Ok(piece)) => {
-                    state.decoder.push(&piece, &mut state.events).map_err(UpstreamFailure::from)
+                    let pushed = state.decoder.push(&piece, &mut state.events);
+                    if state.decoder.is_done()
+                        && let Some(mut bytes) = state.bytes.take()
+                    {
+                        // The end of the body is waited for so that the connection can be used again, but not for long.
+                        let _closed = timeout(limits::STREAM_END_GRACE, bytes.next()).await;
+                    }
+                    let finished = match state.bytes {
+                        None => pushed.and_then(|()| state.decoder.finish(&mut state.events)),
+                        Some(_) => pushed,
+                    };
+                    finished.map_err(UpstreamFailure::from)
                 }
                 Some(Err(failure)) => {
                     // What was counted until now is still told; that the stream is cut is told by the failure.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hoosh_core::{
     EmbeddingRequest, EmbeddingResponse, EventStream, HooshError, InferenceRequest, InferenceResponse,
-    LlmProvider, NoRoute, UpstreamFailure,
+    LlmProvider, NoRoute, UpstreamFailure, limits,
 };
 
 use crate::attempt::{Attempted, attempt};
@@ -14,12 +14,6 @@ use crate::hold::until_output;
 use crate::plan::{Candidate, Plan, Query};
 use crate::strategy::{Strategy, Turn};
 use crate::table::{BuildError, Route, RouteTable};
-
-/// Counters of turns: 64.
-///
-/// One counter for all would be wrong for a program that asks an embedding model and a chat model in turn: each would
-/// always meet the same provider. One per name would grow with whatever callers write. So names share a few.
-const TURN_COUNTERS: usize = 64;
 
 /// Asks the right provider, and the next one if that fails.
 ///
@@ -53,7 +47,7 @@ pub struct Routed<T> {
 }
 
 #[derive(Debug)]
-struct Turns([AtomicU64; TURN_COUNTERS]);
+struct Turns([AtomicU64; limits::TURN_COUNTERS]);
 
 // === impl RouterBuilder ===
 
@@ -214,7 +208,7 @@ impl Turns {
     fn take(&self, model: &str) -> Turn {
         let mut hasher = DefaultHasher::new();
         model.hash(&mut hasher);
-        let counter = &self.0[hasher.finish() as usize % TURN_COUNTERS];
+        let counter = &self.0[hasher.finish() as usize % limits::TURN_COUNTERS];
         Turn(counter.fetch_add(1, Ordering::Relaxed))
     }
 }

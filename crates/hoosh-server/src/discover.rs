@@ -5,11 +5,9 @@
 //! to find out.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use futures_util::future::join_all;
-use hoosh_core::limits::MODEL_NAME_BYTES_MAX;
-use hoosh_core::{FailureKind, LlmProvider, ModelInfo};
+use hoosh_core::{FailureKind, LlmProvider, ModelInfo, limits};
 use hoosh_providers::{HttpProvider, PRESETS, Preset, ProviderSettings, Timeouts, preset};
 use secrecy::SecretString;
 
@@ -52,12 +50,6 @@ struct Spot {
     url: String,
     presets: Vec<&'static Preset>,
 }
-
-/// Longest time for one local server to list its models: 400 ms.
-///
-/// They are asked at once, so this is what a start without configuration may be late by. A port where nothing listens
-/// says so within a millisecond.
-const PROBE_TIME_MAX: Duration = Duration::from_millis(400);
 
 /// Priority of what runs on this machine: before the vendors, which cost money.
 const LOCAL_PRIORITY: u32 = 10;
@@ -108,7 +100,11 @@ async fn probe(env: &Environment, spot: Spot) -> Result<Found, Absent> {
     let mut settings = ProviderSettings {
         base_url: Some(url.clone()),
         api_key: env.first_filled(&variables).map(|(_, key)| SecretString::from(key.trim())),
-        timeouts: Timeouts { connect: PROBE_TIME_MAX, total: PROBE_TIME_MAX, ..Timeouts::default() },
+        timeouts: Timeouts {
+            connect: limits::DISCOVERY_TIME_MAX,
+            total: limits::DISCOVERY_TIME_MAX,
+            ..Timeouts::default()
+        },
         ..ProviderSettings::new(usual.kind)
     };
     let asked = HttpProvider::new(settings.clone()).map_err(|error| absent(Some(error.to_string())))?;
@@ -142,7 +138,7 @@ fn patterns(listed: &[ModelInfo]) -> Vec<String> {
         // Ollama takes `llama3` for `llama3:latest`, and lists only the latter.
         for name in [Some(model.id.as_str()), model.id.strip_suffix(":latest")].into_iter().flatten() {
             let spelled = !name.is_empty()
-                && name.len() <= MODEL_NAME_BYTES_MAX
+                && name.len() <= limits::MODEL_NAME_BYTES_MAX
                 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:/@+".contains(&byte));
             if spelled && seen.insert(name) {
                 patterns.push(name.to_owned());

@@ -213,6 +213,10 @@ impl DecodeStream for Decoder {
         self.chunks.push(&mut self.framer, bytes, out)
     }
 
+    fn is_done(&self) -> bool {
+        self.chunks.is_done()
+    }
+
     fn finish(&mut self, out: &mut Vec<StreamEvent>) -> Result<(), DecodeError> {
         self.chunks.finish(&mut self.framer, out)
     }

@@ -226,6 +226,10 @@ impl Tap for EmbeddingsTap {
         true
     }
 
+    fn is_done(&self) -> bool {
+        true
+    }
+
     fn usage(&self) -> Option<Usage> {
         self.usage
     }

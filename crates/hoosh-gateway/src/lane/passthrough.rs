@@ -1,6 +1,7 @@
 //! The lane that reads nothing it does not need: bytes in, the same bytes out, watched for the books.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use hoosh_core::dialect::{DecodeError, Dialect, Tap, openai_embeddings};
 use hoosh_core::framing::SseFramer;
 use hoosh_core::{ByteStream, EmbeddingEncoding, UpstreamFailure, Usage, WireBody, WireRequest, limits};
 use hoosh_router::Candidate;
+use tokio::time::{Sleep, sleep};
 
 use super::{Answer, AnswerBody, Lane};
 use crate::call::Call;
@@ -62,6 +64,8 @@ struct PassedStream {
     ends: Vec<(usize, bool)>,
     reported: Option<UpstreamFailure>,
     at_boundary: bool,
+    /// Runs from the stream's last word on: the provider has this long to close it.
+    closing: Option<Pin<Box<Sleep>>>,
 }
 
 impl PassedStream {
@@ -76,6 +80,7 @@ impl PassedStream {
             ends: Vec::new(),
             reported: None,
             at_boundary: true,
+            closing: None,
         }
     }
 
@@ -189,7 +194,12 @@ impl Lane for PassedStream {
             }
             let Some(bytes) = self.bytes.as_mut() else { return Poll::Ready(None) };
             let piece = match bytes.as_mut().poll_next(cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending if !self.tap.is_done() => return Poll::Pending,
+                Poll::Pending => {
+                    let closing =
+                        self.closing.get_or_insert_with(|| Box::pin(sleep(limits::STREAM_END_GRACE)));
+                    return closing.as_mut().poll(cx).map(|()| self.end());
+                }
                 Poll::Ready(None) => return Poll::Ready(self.end()),
                 Poll::Ready(Some(Ok(piece))) => piece,
                 // The proper end has been sent already: how the connection closes is of no interest.

@@ -81,9 +81,6 @@ enum Turn<'a> {
 
 const HELP: &str = "/reset forgets the conversation, /model NAME changes the model, /quit or Ctrl-D ends\n";
 
-/// Longest question read from standard input: 16 MiB, more than any model reads.
-const QUESTION_BYTES_MAX: u64 = 16 << 20;
-
 pub(crate) async fn run(args: ChatArgs) -> Result<(), Failure> {
     let question = args.question.join(" ");
     let conversation = question.is_empty() && io::stdin().is_terminal();
@@ -267,7 +264,7 @@ async fn first_model(client: &HooshClient) -> Result<String, Failure> {
 
 fn read_question() -> Result<String, Failure> {
     let mut question = String::new();
-    io::stdin().lock().take(QUESTION_BYTES_MAX).read_to_string(&mut question)?;
+    io::stdin().lock().take(hoosh_core::limits::QUESTION_BYTES_MAX).read_to_string(&mut question)?;
     if question.trim().is_empty() {
         return Err(Failure::Usage("there is no question".to_owned()));
     }

@@ -6,16 +6,10 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
+use hoosh_core::limits::{LOG_LINGER, LOG_PENDING_BYTES_MAX};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
-
-/// Longest time a line waits for others: 50 ms, which nobody who reads a log notices. Warnings do not wait.
-const LINGER: Duration = Duration::from_millis(50);
-
-/// Most bytes that wait: 1 MiB. Whoever adds more waits until they are written, so that nothing is lost.
-const PENDING_BYTES_MAX: usize = 1 << 20;
 
 /// Where log lines go.
 pub(crate) struct LogBuffer(Arc<Shared>);
@@ -81,7 +75,7 @@ impl<'a> MakeWriter<'a> for LogBuffer {
 impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut pending = self.shared.pending();
-        while pending.bytes.len() > PENDING_BYTES_MAX && !pending.closed {
+        while pending.bytes.len() > LOG_PENDING_BYTES_MAX && !pending.closed {
             pending = self.shared.emptied.wait(pending).unwrap_or_else(PoisonError::into_inner);
         }
         let wake = pending.bytes.is_empty() || (self.urgent && !pending.urgent);
@@ -114,7 +108,7 @@ impl Shared {
             if !pending.urgent && !pending.closed {
                 let waited = self
                     .filled
-                    .wait_timeout_while(pending, LINGER, |pending| !pending.urgent && !pending.closed);
+                    .wait_timeout_while(pending, LOG_LINGER, |pending| !pending.urgent && !pending.closed);
                 pending = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
             std::mem::swap(&mut batch, &mut pending.bytes);
@@ -184,7 +178,7 @@ mod tests {
     fn more_than_fits_waits_and_is_not_lost() {
         let sink = Sink::default();
         let (buffer, guard) = LogBuffer::start(sink.clone());
-        let long = "x".repeat(PENDING_BYTES_MAX / 2);
+        let long = "x".repeat(LOG_PENDING_BYTES_MAX / 2);
         for _ in 0..8 {
             line(&buffer, &long, false);
         }
@@ -199,7 +193,7 @@ mod tests {
         line(&buffer, "warning", true);
         let start = std::time::Instant::now();
         while sink.0.lock().unwrap().is_empty() {
-            assert!(start.elapsed() < Duration::from_secs(5));
+            assert!(start.elapsed() < std::time::Duration::from_secs(5));
             thread::yield_now();
         }
     }

@@ -124,6 +124,10 @@ impl Tap for ChunkTap {
         self.done || (self.quirks.done_optional && self.finished)
     }
 
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
     fn usage(&self) -> Option<Usage> {
         self.usage
     }
@@ -141,10 +145,12 @@ pub(in crate::dialect) fn refuse_error(raw: Option<&RawValue>) -> Result<(), Dec
     let json = serde_json::json!({ "error": serde_json::from_str::<serde_json::Value>(raw.get()).unwrap_or_default() });
     // A provider that fails after a good status has no status to show for it, unless it says one in `code`.
     let status = json["error"]["code"].as_u64().and_then(|code| u16::try_from(code).ok());
-    let status = status.filter(|status| (400..600).contains(status)).unwrap_or(500);
-    let failure = error::from_json(status, None, &json)
-        .unwrap_or_else(|| UpstreamFailure::from_status(status, None, "an error without a message"));
-    Err(DecodeError::Reported(Box::new(failure)))
+    let status = status.filter(|status| (400..600).contains(status));
+    // Without one it is the provider that failed: a request that is wrong is refused before an answer begins.
+    let meant = status.unwrap_or(500);
+    let failure = error::from_json(meant, None, &json)
+        .unwrap_or_else(|| UpstreamFailure::from_status(meant, None, "an error without a message"));
+    Err(DecodeError::Reported(Box::new(UpstreamFailure { status, ..failure })))
 }
 
 // === impl Deserialize ===

@@ -77,6 +77,10 @@ impl DecodeStream for Decoder {
         self.chunks.push(&mut self.framer, bytes, out)
     }
 
+    fn is_done(&self) -> bool {
+        self.chunks.is_done()
+    }
+
     fn finish(&mut self, out: &mut Vec<StreamEvent>) -> Result<(), DecodeError> {
         self.chunks.finish(&mut self.framer, out)
     }
@@ -85,6 +89,10 @@ impl DecodeStream for Decoder {
 impl<C: ReadChoice> Chunks<C> {
     pub(in crate::dialect) fn new(quirks: Quirks, choices: C) -> Self {
         Self { quirks, choices, started: false, done: false, usage: None, extra: Extra::default() }
+    }
+
+    pub(in crate::dialect) fn is_done(&self) -> bool {
+        self.done
     }
 
     pub(in crate::dialect) fn push(
