@@ -239,24 +239,22 @@ impl From<&UpstreamFailure> for Problem {
 
 /// The failure that tells a caller most about a call that every candidate failed.
 ///
-/// One that no candidate can mend ends the call, so it is the last and stands. Otherwise a provider that was unwell
-/// says more than one that does not know the model, and of two rate limits the sooner end counts.
+/// One that no candidate can mend ends the call, so it is the last and stands. Otherwise a provider that has the model and
+/// was unwell says more than one that does not know it, and of rate limits the one that ends first counts.
 fn verdict(failures: &[UpstreamFailure]) -> Option<&UpstreamFailure> {
     let last = failures.last()?;
     if last.retry == Retry::Never {
         return Some(last);
     }
-    if failures.iter().all(|failure| failure.kind == FailureKind::RateLimited) {
-        return failures.iter().min_by_key(|failure| match failure.retry {
+    let served = || failures.iter().filter(|failure| failure.kind != FailureKind::NotFound);
+    let unwell = served().filter(|failure| failure.kind != FailureKind::RateLimited).next_back();
+    let soonest = || {
+        served().min_by_key(|failure| match failure.retry {
             Retry::Anywhere { after: Some(after) } => after,
-            _ => Duration::MAX,
-        });
-    }
-    failures
-        .iter()
-        .rev()
-        .find(|failure| !matches!(failure.kind, FailureKind::NotFound | FailureKind::RateLimited))
-        .or(Some(last))
+            Retry::Anywhere { after: None } | Retry::Elsewhere | Retry::Never => Duration::MAX,
+        })
+    };
+    unwell.or_else(soonest).or(Some(last))
 }
 
 impl fmt::Display for Considered<'_> {
@@ -291,6 +289,16 @@ mod tests {
         let problem = Problem::from(&error);
         assert_eq!(problem.kind, ProblemKind::RateLimited);
         assert_eq!(problem.retry_after, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn a_rate_limit_says_more_than_an_unknown_model() {
+        let failures = vec![
+            at("a", UpstreamFailure::from_status(429, Some(Duration::from_secs(9)), "slow down")),
+            at("b", UpstreamFailure::from_status(404, None, "no such model")),
+        ];
+        let problem = Problem::from(&HooshError::Upstream(failures));
+        assert_eq!((problem.kind, problem.retry_after), (ProblemKind::RateLimited, Some(Duration::from_secs(9))));
     }
 
     #[test]

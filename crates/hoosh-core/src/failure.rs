@@ -134,6 +134,10 @@ impl UpstreamFailure {
             _ => FailureKind::Invalid,
         };
         let mut failure = Self { status: Some(status), ..Self::new(kind, message) };
+        // Another provider may have other limits of size and kind, and another base URL may be the right one.
+        if matches!(status, 405 | 410 | 413 | 415) {
+            failure.retry = Retry::Elsewhere;
+        }
         if let Retry::Anywhere { after } = &mut failure.retry {
             *after = retry_after;
         }

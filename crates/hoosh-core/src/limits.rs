@@ -122,3 +122,23 @@ pub const LOG_LINGER: Duration = Duration::from_millis(50);
 
 /// Most bytes of log lines that wait to be written: 1 MiB. Whoever adds more waits, so that nothing is lost.
 pub const LOG_PENDING_BYTES_MAX: usize = 1 << 20;
+
+/// Most answers to one request that a stream may have: 128, OpenAI's own bound for `n`.
+pub const CHOICES_MAX: usize = 128;
+
+/// Most tool calls in one answer of a stream: 1,024. A model that calls more has lost its way.
+pub const TOOL_CALLS_MAX: usize = 1_024;
+
+/// Bytes of a translated stream gathered for one write: 64 KiB, though more events may be ready.
+pub const STREAM_WRITE_BYTES_MAX: usize = 64 << 10;
+
+/// Time for the body of a provider's error answer: 1 s. It is only good for a sentence.
+pub const ERROR_BODY_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Longest time a client may take nothing of a stream that has something for it: 60 s, then its connection is closed.
+///
+/// It would hold the call at the provider, and a place among the connections, for ever.
+pub const CLIENT_STALL_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How often that is looked at: every 5 s.
+pub const CLIENT_STALL_CHECK: Duration = Duration::from_secs(5);

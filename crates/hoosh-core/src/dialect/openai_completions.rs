@@ -16,6 +16,7 @@ use crate::error::{InvalidRequest, Problem};
 use crate::failure::FidelityNote;
 use crate::framing::SseFramer;
 use crate::json::{FieldError, Object, RawJson};
+use crate::limits;
 use crate::request::{InferenceRequest, Part, PartKind, Role, joined_text};
 use crate::response::{Choice, FinishReason, InferenceResponse};
 use crate::stream::StreamEvent;
@@ -228,6 +229,9 @@ impl ReadChoice for CompletionChoices {
         let at = match self.0.iter().position(|(index, _)| *index == choice) {
             Some(at) => at,
             None => {
+                if self.0.len() >= limits::CHOICES_MAX {
+                    return Err(object.wrong("index", format!("is beyond {} choices", limits::CHOICES_MAX)));
+                }
                 self.0.push((choice, false));
                 self.0.len() - 1
             }
@@ -238,7 +242,8 @@ impl ReadChoice for CompletionChoices {
         if let Some(raw) = object.take_raw("logprobs") {
             out.push(StreamEvent::Logprobs { choice, json: raw.into() });
         }
-        if let Some(word) = object.take::<String>("finish_reason")?
+        // Some servers send an empty reason until there is one.
+        if let Some(word) = object.take::<String>("finish_reason")?.filter(|word| !word.is_empty())
             && !std::mem::replace(&mut self.0[at].1, true)
         {
             out.push(StreamEvent::Finish { choice, reason: FinishReason::parse(&word) });

@@ -57,6 +57,9 @@ impl SseFramer {
     ///
     /// [`FramingError::TooLong`] if one event does not end within its bound. The framer is then of no more use.
     pub fn push(&mut self, chunk: &[u8], mut each: impl FnMut(SseEvent<'_>)) -> Result<(), FramingError> {
+        if chunk.is_empty() {
+            return Ok(()); // It must not part a CR from its LF.
+        }
         let mut data_at = DataAt::Kept;
         let mut at = 0;
         if mem::take(&mut self.after_cr) && chunk.first() == Some(&b'\n') {

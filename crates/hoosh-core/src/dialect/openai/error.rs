@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::write_json;
 use crate::error::{Problem, ProblemKind};
-use crate::failure::{FailureKind, UpstreamFailure};
+use crate::failure::{FailureKind, Fault, Retry, UpstreamFailure};
 use crate::json::vendor_message;
 
 #[derive(Serialize)]
@@ -72,7 +72,17 @@ pub(in crate::dialect) fn decode(status: u16, retry_after: Option<Duration>, bod
             "" => format!("status {status} without a body"),
             text => vendor_message(text),
         };
-        UpstreamFailure::from_status(status, retry_after, message)
+        let failure = UpstreamFailure::from_status(status, retry_after, message);
+        // No API says it like that: something else sits at this address, which is no fault of the caller's.
+        if failure.fault == Fault::Caller {
+            return UpstreamFailure {
+                kind: FailureKind::Garbage,
+                fault: Fault::Gateway,
+                retry: Retry::Elsewhere,
+                ..failure
+            };
+        }
+        failure
     })
 }
 
@@ -131,7 +141,6 @@ fn kind_by_words(status: u16, code: Option<&str>, message: &str) -> Option<Failu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Retry;
 
     #[track_caller]
     fn check(status: u16, body: &str, kind: FailureKind, message: &str, code: Option<&str>) {
@@ -182,6 +191,7 @@ mod tests {
         check(422, r#"{"detail":"flat"}"#, invalid, "flat", None);
         check(502, "<html>bad gateway</html>", FailureKind::Failed, "<html>bad gateway</html>", None);
         check(500, "", FailureKind::Failed, "status 500 without a body", None);
+        check(405, "<html>nginx</html>", FailureKind::Garbage, "<html>nginx</html>", None);
     }
 
     #[test]

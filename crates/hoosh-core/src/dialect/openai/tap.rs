@@ -18,8 +18,15 @@ use crate::usage::Usage;
 pub(in crate::dialect) struct ChunkTap {
     quirks: Quirks,
     usage: Option<Usage>,
-    finished: bool,
+    choices: ChoiceBits,
     done: bool,
+}
+
+/// Which choices have been seen and which have finished, a bit each by index; those from 63 on share the last.
+#[derive(Debug, Clone, Copy, Default)]
+struct ChoiceBits {
+    seen: u64,
+    finished: u64,
 }
 
 #[derive(Deserialize)]
@@ -46,11 +53,13 @@ struct XGroq<'a> {
 struct Choices {
     any: bool,
     output: bool,
-    finished: bool,
+    bits: ChoiceBits,
 }
 
 #[derive(Deserialize)]
 struct Choice<'a> {
+    #[serde(default)]
+    index: Option<u32>,
     #[serde(borrow, default)]
     delta: Option<Delta<'a>>,
     #[serde(borrow, default)]
@@ -84,7 +93,7 @@ struct NotEmpty(bool);
 
 impl ChunkTap {
     pub(in crate::dialect) fn new(quirks: Quirks) -> Self {
-        Self { quirks, usage: None, finished: false, done: false }
+        Self { quirks, usage: None, choices: ChoiceBits::default(), done: false }
     }
 
     fn note_usage(&mut self, chunk: &Chunk<'_>) -> bool {
@@ -105,7 +114,7 @@ impl Tap for ChunkTap {
         refuse_error(chunk.error)?;
         let has_usage = self.note_usage(&chunk);
         let choices = chunk.choices.unwrap_or_default();
-        self.finished |= choices.finished;
+        self.choices.add(choices.bits);
         Ok(Seen { output: choices.output, usage_only: has_usage && !choices.any })
     }
 
@@ -121,7 +130,7 @@ impl Tap for ChunkTap {
     }
 
     fn is_complete(&self) -> bool {
-        self.done || (self.quirks.done_optional && self.finished)
+        (self.done || self.quirks.done_optional) && self.choices.all_finished()
     }
 
     fn is_done(&self) -> bool {
@@ -130,6 +139,23 @@ impl Tap for ChunkTap {
 
     fn usage(&self) -> Option<Usage> {
         self.usage
+    }
+}
+
+impl ChoiceBits {
+    fn note(&mut self, index: u32, finished: bool) {
+        let bit = 1 << index.min(63);
+        self.seen |= bit;
+        self.finished |= if finished { bit } else { 0 };
+    }
+
+    fn add(&mut self, more: Self) {
+        self.seen |= more.seen;
+        self.finished |= more.finished;
+    }
+
+    fn all_finished(self) -> bool {
+        self.seen != 0 && self.seen == self.finished
     }
 }
 
@@ -167,8 +193,10 @@ impl<'de> Deserialize<'de> for Choices {
                 let mut all = Choices::default();
                 while let Some(choice) = seq.next_element::<Choice<'de>>()? {
                     all.any = true;
-                    all.finished |= choice.finish_reason.is_some();
-                    all.output |= choice.finish_reason.is_some()
+                    // Some servers send an empty reason until there is one.
+                    let finished = choice.finish_reason.is_some_and(|reason| !reason.is_empty());
+                    all.bits.note(choice.index.unwrap_or(0), finished);
+                    all.output |= finished
                         || choice.text.is_some_and(|text| !text.is_empty())
                         || choice.delta.is_some_and(|delta| delta.is_output());
                 }
@@ -267,15 +295,23 @@ mod tests {
     #[test]
     fn only_done_completes_unless_the_vendor_leaves_it_out() {
         let finish = br#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
-        let mut tap = tap();
-        tap.event(finish).unwrap();
-        assert!(!tap.is_complete());
-        tap.event(DONE).unwrap();
-        assert!(tap.is_complete());
+        let mut passing = tap();
+        passing.event(finish).unwrap();
+        assert!(!passing.is_complete());
+        passing.event(DONE).unwrap();
+        assert!(passing.is_complete());
 
-        let mut tap = ChunkTap::new(Quirks { done_optional: true, ..Quirks::NONE });
-        tap.event(finish).unwrap();
-        assert!(tap.is_complete());
+        // Its last word without a finish reason is no end.
+        let mut passing = tap();
+        passing.event(DONE).unwrap();
+        assert!(passing.is_done() && !passing.is_complete());
+
+        let mut passing = ChunkTap::new(Quirks { done_optional: true, ..Quirks::NONE });
+        passing.event(br#"{"choices":[{"index":1,"delta":{"content":"a"},"finish_reason":""}]}"#).unwrap();
+        passing.event(finish).unwrap();
+        assert!(!passing.is_complete(), "the second choice has not finished");
+        passing.event(br#"{"choices":[{"index":1,"delta":{},"finish_reason":"length"}]}"#).unwrap();
+        assert!(passing.is_complete());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::mem;
 
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
@@ -18,6 +19,7 @@ use crate::dialect::{DecodeError, DecodeStream, EncodeStream, Quirks};
 use crate::error::Problem;
 use crate::framing::SseFramer;
 use crate::json::{Extra, FieldError, Object, RawJson};
+use crate::limits;
 use crate::request::PartKind;
 use crate::stream::StreamEvent;
 use crate::usage::{Provenance, Usage};
@@ -60,10 +62,16 @@ struct ChatChoice {
     extra: Extra,
 }
 
+#[derive(Default)]
 struct Call {
     /// The vendor's index of it.
     index: Option<u32>,
+    /// Empty until the vendor says it, or the call is told without.
     id: String,
+    name: String,
+    arguments: String,
+    /// Whether its beginning has been told, for which its name must be known.
+    told: bool,
 }
 
 impl Decoder {
@@ -195,6 +203,9 @@ impl ReadChoice for ChatChoices {
         let at = match self.0.iter().position(|choice| choice.index == index) {
             Some(at) => at,
             None => {
+                if self.0.len() >= limits::CHOICES_MAX {
+                    return Err(object.wrong("index", format!("is beyond {} choices", limits::CHOICES_MAX)));
+                }
                 self.0.push(ChatChoice { index, ..ChatChoice::default() });
                 self.0.len() - 1
             }
@@ -206,7 +217,8 @@ impl ReadChoice for ChatChoices {
         if let Some(raw) = object.take_raw("logprobs") {
             out.push(StreamEvent::Logprobs { choice: index, json: RawJson::from(raw) });
         }
-        if let Some(word) = object.take::<String>("finish_reason")? {
+        // Some servers send an empty reason until there is one.
+        if let Some(word) = object.take::<String>("finish_reason")?.filter(|word| !word.is_empty()) {
             // Some servers repeat it on the chunks that follow.
             if !mem::replace(&mut state.finished, true) {
                 let reason = finish_reason(&word, !state.calls.is_empty());
@@ -270,26 +282,53 @@ impl ChatChoice {
             Some(_) => self.calls.iter().rposition(|call| call.index == index),
             None => self.calls.len().checked_sub(1),
         };
-        // With a known index it is the same call, unless another id or, without any id, another name says otherwise.
-        let same = known.filter(|at| match &id {
-            Some(id) => self.calls[*at].id == *id,
-            None => name.is_none() || index.is_some(),
-        });
-        let at = match (same, name) {
-            (Some(at), _) => at,
-            (None, name) => {
-                let call = self.calls.len();
-                let id = id.unwrap_or_else(|| format!("call_{choice}_{call}"));
-                let name = name.unwrap_or_default();
-                out.push(StreamEvent::ToolCallStart { choice, call: call as u32, id: id.clone(), name });
-                self.calls.push(Call { index, id });
-                call
+        let at = match known.filter(|at| !self.calls[*at].is_followed_by(index, id.as_deref(), name.as_deref())) {
+            Some(at) => at,
+            None => {
+                if self.calls.len() >= limits::TOOL_CALLS_MAX {
+                    return Err(object.wrong("index", format!("is beyond {} tool calls", limits::TOOL_CALLS_MAX)));
+                }
+                self.calls.push(Call { index, ..Call::default() });
+                self.calls.len() - 1
             }
         };
+        let call = &mut self.calls[at];
+        if call.name.is_empty() {
+            call.name = name.unwrap_or_default();
+        }
+        if call.id.is_empty() {
+            call.id = id.unwrap_or_default();
+        }
+        // An id may come before the name, but not later than the first arguments.
+        if !call.told && (!call.name.is_empty() || arguments.is_some()) {
+            call.told = true;
+            if call.id.is_empty() {
+                call.id = format!("call_{choice}_{at}");
+            }
+            let (id, name) = (call.id.clone(), call.name.clone());
+            out.push(StreamEvent::ToolCallStart { choice, call: at as u32, id, name });
+        }
         if let Some(arguments) = arguments {
+            call.arguments.push_str(&arguments);
             out.push(StreamEvent::ToolCallDelta { choice, call: at as u32, arguments });
         }
         Ok(())
+    }
+}
+
+impl Call {
+    /// Whether a delta at the same place begins another call: it names a tool, and says by another id, by another name, or
+    /// by coming after whole arguments that it is not this one. An id alone says nothing: some servers make up a new one
+    /// for every delta.
+    fn is_followed_by(&self, index: Option<u32>, id: Option<&str>, name: Option<&str>) -> bool {
+        let Some(name) = name else { return false };
+        if !self.told {
+            return false;
+        }
+        match id {
+            Some(id) => id != self.id,
+            None => index.is_none() || name != self.name || serde_json::from_str::<IgnoredAny>(&self.arguments).is_ok(),
+        }
     }
 }
 
@@ -601,6 +640,31 @@ mod tests {
                 r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":""}}]}"#,
                 r#"{"tool_calls":[{"index":0,"function":{"name":"","arguments":"{"}}]}"#,
                 r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"}"}}]}"#,
+            ],
+            &[("a", "f", "{}")],
+        );
+    }
+
+    #[test]
+    fn tool_calls_that_all_have_index_0_and_no_id() {
+        check_calls(
+            &[
+                r#"{"tool_calls":[{"index":0,"function":{"name":"f","arguments":"{\"a\":1}"}}]}"#,
+                r#"{"tool_calls":[{"index":0,"function":{"name":"g","arguments":"{}"}}]}"#,
+                r#"{"tool_calls":[{"index":0,"function":{"name":"g","arguments":"{\"b\":2}"}}]}"#,
+            ],
+            &[("call_0_0", "f", r#"{"a":1}"#), ("call_0_1", "g", "{}"), ("call_0_2", "g", r#"{"b":2}"#)],
+        );
+    }
+
+    #[test]
+    fn tool_calls_with_a_new_id_on_every_delta_or_the_id_before_the_name() {
+        check_calls(
+            &[
+                r#"{"tool_calls":[{"index":0,"id":"a"}]}"#,
+                r#"{"tool_calls":[{"index":0,"id":"b","function":{"name":"f","arguments":""}}]}"#,
+                r#"{"tool_calls":[{"index":0,"id":"c","function":{"arguments":"{"}}]}"#,
+                r#"{"tool_calls":[{"index":0,"id":"d","function":{"arguments":"}"}}]}"#,
             ],
             &[("a", "f", "{}")],
         );
