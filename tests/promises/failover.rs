@@ -1,10 +1,10 @@
 //! Promise: when a provider fails before its first output, the next one answers and the client sees 200.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use testkit::{End, Hoosh, Script, Upstream, chat_body, chunk, completion, refused_port, sse};
-use tokio::io::AsyncWriteExt;
+use testkit::{End, Hoosh, Script, Upstream, chat_body, chunk, completion, finish, refused_port, sse};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{at, header, json, provider};
 
@@ -28,8 +28,7 @@ async fn check(first: String, second: &Upstream) {
 }
 
 fn good_stream() -> Script {
-    let finish = chunk("{}").replace("\"finish_reason\":null", "\"finish_reason\":\"stop\"");
-    Script::stream([chunk(r#"{"content":"streamed by the second"}"#), finish, sse("[DONE]")])
+    Script::stream([chunk(r#"{"content":"streamed by the second"}"#), finish("stop"), sse("[DONE]")])
 }
 
 async fn check_script(script: Script) {
@@ -56,8 +55,23 @@ async fn name_not_found() {
 
 #[tokio::test]
 async fn tls_not_agreed() {
-    let port = self_signed_server().await;
+    // It answers well: only its certificate is in the way.
+    let (port, _) = self_signed_server().await;
     check(at("first", &format!("https://localhost:{port}"), "priority = 1"), &Upstream::start().await).await;
+}
+
+#[tokio::test]
+async fn tls_with_somebody_whom_the_system_trusts() {
+    // The same server, so that the test before is one of its certificate and of nothing else.
+    let (port, certificate) = self_signed_server().await;
+    let mut roots = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut roots, certificate.as_bytes()).unwrap();
+    let config = at("first", &format!("https://localhost:{port}"), "");
+    let hoosh =
+        Hoosh::start_with(&config, &[("SSL_CERT_FILE", roots.path().to_str().unwrap())]).await;
+    let response = hoosh.post("/v1/chat/completions", chat_body("m", false)).await;
+    assert_eq!(response.status(), 200, "{}", hoosh.log());
+    assert_eq!(json(response).await["choices"][0]["message"]["content"], "from one whom nobody trusts");
 }
 
 #[tokio::test]
@@ -76,6 +90,33 @@ async fn status_500() {
 async fn status_429() {
     let script = Script::Reply { status: 429, headers: "retry-after: 30\r\n".into(), body: b"{}".into() };
     check_script(script).await;
+}
+
+#[tokio::test]
+async fn what_only_this_provider_does_not_take() {
+    for status in [405, 413] {
+        check_script(Script::status(status, r#"{"error":{"message":"not here"}}"#)).await;
+        check_script(Script::status(status, "<html>not here</html>")).await;
+    }
+}
+
+#[tokio::test]
+async fn an_error_whose_body_never_ends() {
+    let head = "HTTP/1.1 503 X\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n";
+    for stall in [head.to_owned(), format!("{head}{{\"error\":{{\"message\":\"overl")] {
+        let (first, second) = (Upstream::start().await, Upstream::start().await);
+        first.always(Script::Stall(stall.into_bytes()));
+        second.script([Script::json(completion("from the second")), good_stream()]);
+        let config = at("first", &first.url(), "priority = 1") + &provider("second", &second);
+        let hoosh = Hoosh::start(&config).await;
+        for stream in [false, true] {
+            let start = Instant::now();
+            let response = hoosh.post("/v1/chat/completions", chat_body("m", stream)).await;
+            assert_eq!(header(&response, "x-hoosh-provider"), "second");
+            assert!(response.text().await.unwrap().contains("the second"));
+            assert!(start.elapsed() < Duration::from_millis(2500), "it took {:?}", start.elapsed());
+        }
+    }
 }
 
 #[tokio::test]
@@ -175,6 +216,22 @@ async fn when_all_fail_the_client_is_told_without_secrets() {
 }
 
 #[tokio::test]
+async fn when_one_is_busy_and_the_other_lacks_the_model_the_client_is_told_to_come_back() {
+    let (first, second) = (Upstream::start().await, Upstream::start().await);
+    first.always(Script::Reply { status: 429, headers: "retry-after: 7\r\n".into(), body: b"{}".into() });
+    second.always(Script::status(404, r#"{"error":{"message":"no such model","code":"model_not_found"}}"#));
+    let hoosh =
+        Hoosh::start(&(at("first", &first.url(), "priority = 1") + &provider("second", &second))).await;
+
+    let response = hoosh.post("/v1/chat/completions", chat_body("m", false)).await;
+    assert_eq!(
+        (response.status().as_u16(), header(&response, "retry-after"), header(&response, "x-hoosh-attempts")),
+        (429, "7", "2")
+    );
+    assert_eq!(json(response).await["error"]["type"], "rate_limit_error");
+}
+
+#[tokio::test]
 async fn the_deadline_of_the_server_holds_over_all_attempts() {
     let silent = Upstream::start().await;
     silent.always(Script::Silence);
@@ -200,8 +257,8 @@ async fn round_robin_takes_turns() {
     assert_eq!(calls, [2, 2]);
 }
 
-/// A TLS server whose certificate nobody trusts.
-async fn self_signed_server() -> u16 {
+/// A TLS server that answers well and whose certificate, given in PEM, nobody trusts.
+async fn self_signed_server() -> (u16, String) {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -218,9 +275,30 @@ async fn self_signed_server() -> u16 {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             if let Ok(mut tls) = acceptor.accept(stream).await {
-                let _ = tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+                let mut request = Vec::new();
+                // Every request of these tests ends with a brace or, without a body, with the blank line.
+                while !request.ends_with(b"}") && !request.ends_with(b"\r\n\r\n") {
+                    if matches!(tls.read_buf(&mut request).await, Ok(0) | Err(_)) {
+                        break;
+                    }
+                }
+                let streamed = request.windows(13).any(|part| part == b"\"stream\":true");
+                let text = "from one whom nobody trusts";
+                let (kind, body) = match streamed {
+                    false => ("application/json", completion(text)),
+                    true => {
+                        let first = chunk(&format!(r#"{{"content":"{text}"}}"#));
+                        ("text/event-stream", (first + &finish("stop") + &sse("[DONE]")).into_bytes())
+                    }
+                };
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    body.len()
+                );
+                let _ = tls.write_all(&[head.as_bytes(), &body].concat()).await;
+                let _ = tls.shutdown().await;
             }
         }
     });
-    port
+    (port, certified.cert.pem())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use testkit::{End, Hoosh, Script, Upstream, chat_body, chunk, completion, sse};
+use testkit::{End, Hoosh, Kept, Script, Upstream, chat_body, chunk, completion, sse};
 
 use crate::{one, provider};
 
@@ -48,14 +48,23 @@ async fn the_drain_time_is_kept_and_a_second_signal_does_not_wait() {
             Hoosh::start(&format!("drain_timeout_secs = {seconds}\n{}", provider("up", &upstream))).await;
         let response = hoosh.post("/v1/chat/completions", chat_body("m", true)).await;
         let _open = response.bytes_stream();
+        let start = std::time::Instant::now();
         hoosh.signal("INT");
         if second {
             tokio::time::sleep(Duration::from_millis(200)).await;
             hoosh.signal("INT");
         }
-        let start = std::time::Instant::now();
-        hoosh.ended().await;
-        assert!(start.elapsed() < Duration::from_secs(5));
+        let code = hoosh.ended().await;
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        if second {
+            assert_eq!(code, Some(1), "stopped at once");
+        } else {
+            // The stop was asked for, and what had not finished by the limit was told in the log.
+            assert_eq!(code, Some(0), "drained as configured");
+            assert!(took > Duration::from_millis(900), "the call in flight had only {took:?}");
+            assert!(hoosh.log().contains("drain time passed"), "{}", hoosh.log());
+        }
     }
 }
 
@@ -73,9 +82,16 @@ async fn http2_without_tls_is_served() {
 async fn a_kept_connection_serves_many_calls() {
     let (hoosh, upstream) = one().await;
     upstream.always(Script::json(completion("ok")));
-    let client = testkit::client_builder().pool_max_idle_per_host(1).build().unwrap();
+    let mut connection = Kept::open(&hoosh).await;
     for _ in 0..20 {
-        let request = client.post(hoosh.url("/v1/chat/completions")).body(chat_body("m", false));
-        assert_eq!(request.send().await.unwrap().status(), 200);
+        let reply = connection.post("/v1/chat/completions", &chat_body("m", false)).await;
+        assert_eq!((reply.status, reply.body.contains("\"ok\"")), (200, true), "{reply:?}");
     }
+    let requests = upstream.requests("/chat/completions");
+    assert_eq!(requests.len(), 20);
+    let mut connections: Vec<usize> = requests.iter().map(|request| request.connection).collect();
+    connections.dedup();
+    assert_eq!(connections.len(), 1, "one connection to the provider, too: {connections:?}");
+    // The models may have been asked for on another at the same time.
+    assert!(upstream.connections() <= 2, "{} connections were opened", upstream.connections());
 }

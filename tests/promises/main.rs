@@ -12,6 +12,7 @@ mod models_and_health;
 mod pass_through;
 mod streams;
 mod translation;
+mod vendors;
 mod zero_config;
 
 use testkit::{Hoosh, Upstream};

@@ -1,6 +1,6 @@
 //! Promise: models are merged over providers, and health is told.
 
-use testkit::{Hoosh, Script, Upstream, chat_body, completion, refused_port};
+use testkit::{Hoosh, Script, Upstream, chat_body, completion, listing, refused_port};
 
 use crate::{at, header, json, one, provider};
 
@@ -80,6 +80,88 @@ async fn health_of_the_process_and_of_the_providers() {
     let provider = json(response).await["providers"][0].clone();
     assert_eq!(provider["status"], "unhealthy");
     assert!(provider["error"].as_str().unwrap().contains("could not be reached"), "{provider}");
+}
+
+#[tokio::test]
+async fn health_shows_nothing_of_our_key() {
+    let upstream = Upstream::start().await;
+    upstream.listing(Script::status(
+        401,
+        r#"{"error":{"message":"Incorrect API key provided: sk-secret-ours","code":"invalid_api_key"}}"#,
+    ));
+    let hoosh = Hoosh::start(&at("up", &upstream.url(), "api_key = \"sk-secret-ours\"")).await;
+    for path in ["/v1/health/providers", "/v1/models"] {
+        let response = hoosh.get(path).await;
+        let text = response.text().await.unwrap();
+        assert!(!text.contains("sk-secret"), "{path}: {text}");
+    }
+    let report = json(hoosh.get("/v1/health/providers").await).await;
+    assert_eq!(report["providers"][0]["status"], "unhealthy");
+    let told = report["providers"][0]["error"].as_str().unwrap();
+    assert!(told.contains("key") || told.contains("credentials") || told.contains("401"), "says why: {told}");
+    assert!(!hoosh.log().contains("sk-secret"), "{}", hoosh.log());
+}
+
+#[tokio::test]
+async fn a_disabled_provider_is_left_alone() {
+    let (off, on) = (Upstream::start().await, Upstream::start().await);
+    on.always(Script::json(completion("ok")));
+    let config = at("off", &off.url(), "api_key = \"sk-off\"\npriority = 1\nenabled = false")
+        + &provider("on", &on).replace("[\"*\"]", "[\"m\", \"listed*\"]");
+    let hoosh = Hoosh::start(&config).await;
+
+    assert_eq!(hoosh.post("/v1/chat/completions", chat_body("m", false)).await.status(), 200);
+    // A name that no route leads to, and one that names the provider itself.
+    assert_eq!(hoosh.post("/v1/chat/completions", chat_body("lsted-model", false)).await.status(), 404);
+    assert_eq!(hoosh.post("/v1/chat/completions", chat_body("off/m", false)).await.status(), 404);
+    assert_eq!(hoosh.get("/v1/models").await.status(), 200);
+    let response = hoosh.get("/v1/health/providers").await;
+    assert_eq!(response.status(), 200);
+    let report = json(response).await;
+    let ill: Vec<_> = report["providers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|provider| provider["status"] == "unhealthy")
+        .map(|provider| provider["name"].clone())
+        .collect();
+    assert!(ill.is_empty(), "{report}");
+    assert_eq!(off.connections(), 0, "{:?}", off.requests(""));
+}
+
+#[tokio::test]
+async fn no_name_is_offered_that_no_route_leads_to() {
+    let upstream = Upstream::start().await;
+    upstream.listing(listing(&["served-model", "hidden-model"]));
+    let hoosh = Hoosh::start(&provider("up", &upstream).replace("[\"*\"]", "[\"served*\"]")).await;
+    for (asked, near) in [("srved-model", Some("served-model")), ("hiden-model", None)] {
+        let response = hoosh.post("/v1/chat/completions", chat_body(asked, false)).await;
+        assert_eq!(response.status(), 404);
+        let by_call = response.text().await.unwrap();
+        let by_id = hoosh.get(&format!("/v1/models/{asked}")).await.text().await.unwrap();
+        for text in [by_call, by_id] {
+            assert!(!text.contains("hidden-model"), "{text}");
+            assert!(near.is_none_or(|near| text.contains(&format!("did you mean `{near}`"))), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_listing_takes_nobodys_turn() {
+    let (first, second) = (Upstream::start().await, Upstream::start().await);
+    // Only one of them lists the model, so that a turn taken for each listed model would show.
+    second.listing(listing(&[]));
+    for upstream in [&first, &second] {
+        upstream.always(Script::json(completion("ok")));
+    }
+    let config = format!("strategy = \"round_robin\"\n{}{}", provider("a", &first), provider("b", &second));
+    let hoosh = Hoosh::start(&config).await;
+    for _ in 0..4 {
+        assert_eq!(hoosh.post("/v1/chat/completions", chat_body("listed-model", false)).await.status(), 200);
+        assert_eq!(hoosh.get("/v1/models").await.status(), 200);
+    }
+    let calls = [&first, &second].map(|upstream| upstream.requests("/chat/completions").len());
+    assert_eq!(calls, [2, 2]);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Promise: where the provider speaks the caller's dialect, bytes go through unchanged, both ways.
 
-use testkit::{Script, chat_body, chunk, completion, sse};
+use testkit::{Script, chat_body, chunk, completion, finish, sse};
 
 use crate::{header, one};
 
@@ -67,6 +67,19 @@ async fn a_stream_reaches_the_client_byte_for_byte() {
     let body = chat_body("m", true);
     let asked = r#","stream_options":{"include_usage":true}}"#;
     assert_eq!(sent, body[..body.len() - 1].to_owned() + asked);
+}
+
+#[tokio::test]
+async fn stream_options_of_null_are_filled_in_and_not_doubled() {
+    let (hoosh, upstream) = one().await;
+    let usage = sse(r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#);
+    let shown = chunk(r#"{"content":"a"}"#) + &finish("stop");
+    upstream.always(Script::stream([shown.clone(), usage, sse("[DONE]")]));
+    let body = r#"{"model":"m","stream_options" : null ,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let text = hoosh.post("/v1/chat/completions", body).await.text().await.unwrap();
+    assert_eq!(text, shown + &sse("[DONE]"));
+    let sent = String::from_utf8(upstream.requests("/chat/completions")[0].body.clone()).unwrap();
+    assert_eq!(sent, body.replace("null", r#"{"include_usage":true}"#));
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use crate::header;
 async fn local_servers_and_keys_are_found_and_told() {
     let local = Upstream::start_at(&[1234, 8000, 5000, 8080, 11434]).await;
     local.always(Script::json(completion("ok")));
-    let hoosh = Hoosh::start_without_config(&[("GROQ_API_KEY", "gsk-secret")]).await;
+    // A vendor that has no listing, so that nothing ever asks it for one: tests do not call the world.
+    let hoosh = Hoosh::start_without_config(&[("PERPLEXITY_API_KEY", "pplx-secret")]).await;
 
     // What the local server lists is routed to it.
     let response = hoosh.post("/v1/chat/completions", chat_body("listed-model", false)).await;
@@ -17,8 +18,8 @@ async fn local_servers_and_keys_are_found_and_told() {
     assert!(!header(&response, "x-hoosh-provider").is_empty());
 
     let log = hoosh.log();
-    for words in ["listed-model", "groq", "GROQ_API_KEY", &local.url()] {
+    for words in ["listed-model", "perplexity", "PERPLEXITY_API_KEY", &local.url()] {
         assert!(log.contains(words), "{words} is missing in:\n{log}");
     }
-    assert!(!log.contains("gsk-secret"), "{log}");
+    assert!(!log.contains("pplx-secret"), "{log}");
 }

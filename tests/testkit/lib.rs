@@ -11,8 +11,8 @@ mod raw;
 mod upstream;
 
 pub use hoosh::{Hoosh, binary, client, client_builder, finished};
-pub use raw::{RawReply, exchange};
-pub use upstream::{End, Request, Script, Upstream, chunk, completion, refused_port, sse};
+pub use raw::{Kept, RawReply, exchange};
+pub use upstream::{End, Request, Script, Upstream, chunk, completion, finish, listing, refused_port, sse};
 
 use std::time::Duration;
 

@@ -23,7 +23,11 @@ pub struct Upstream {
 struct State {
     scripts: VecDeque<Script>,
     always: Option<Script>,
+    /// What a listing of models is answered with.
+    listing: Option<Script>,
     requests: Vec<Request>,
+    /// Connections accepted.
+    connections: usize,
     /// Clients that closed their connection while a script was still playing.
     hang_ups: usize,
 }
@@ -37,6 +41,8 @@ pub struct Request {
     pub head: String,
     /// The body, as it came.
     pub body: Vec<u8>,
+    /// Which of the upstream's connections it came on, the first is 1.
+    pub connection: usize,
 }
 
 /// What an upstream does with one request.
@@ -55,6 +61,10 @@ pub enum Script {
     Stream(Vec<(Duration, Vec<u8>)>, End),
     /// Sends these bytes instead of HTTP.
     Bytes(Vec<u8>),
+    /// Sends these bytes, the head of an answer among them, and then nothing more.
+    Stall(Vec<u8>),
+    /// Does what this says of the request.
+    By(fn(&Request) -> Script),
     /// Closes the connection without a word.
     HangUp,
     /// Says nothing.
@@ -96,7 +106,12 @@ impl Upstream {
         let serve = async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(connection(stream, Arc::clone(&shared)));
+                let number = {
+                    let mut state = shared.lock().unwrap();
+                    state.connections += 1;
+                    state.connections
+                };
+                connections.spawn(connection(stream, number, Arc::clone(&shared)));
             }
         };
         #[allow(clippy::disallowed_methods, reason = "ended by the token when the upstream is dropped")]
@@ -117,6 +132,16 @@ impl Upstream {
     /// Plays this whenever no other script is left.
     pub fn always(&self, script: Script) {
         self.state.lock().unwrap().always = Some(script);
+    }
+
+    /// Plays this whenever the models are asked for; without it, one is listed.
+    pub fn listing(&self, script: Script) {
+        self.state.lock().unwrap().listing = Some(script);
+    }
+
+    /// How many connections it has accepted.
+    pub fn connections(&self) -> usize {
+        self.state.lock().unwrap().connections
     }
 
     /// The requests so far to paths that end in `suffix`: listings of models come on their own.
@@ -172,11 +197,22 @@ pub fn completion(text: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// A listing of these models.
+pub fn listing(models: &[&str]) -> Script {
+    let models: Vec<String> = models.iter().map(|model| format!(r#"{{"id":"{model}"}}"#)).collect();
+    Script::json(format!(r#"{{"object":"list","data":[{}]}}"#, models.join(",")))
+}
+
 /// A chunk of a streamed chat completion with this delta.
 pub fn chunk(delta: &str) -> String {
     sse(&format!(
         r#"{{"id":"c1","object":"chat.completion.chunk","created":1,"model":"up","choices":[{{"index":0,"delta":{delta},"finish_reason":null}}]}}"#
     ))
+}
+
+/// The last chunk of a streamed chat completion, before `[DONE]`.
+pub fn finish(reason: &str) -> String {
+    chunk("{}").replace("\"finish_reason\":null", &format!("\"finish_reason\":\"{reason}\""))
 }
 
 /// An event with this data.
@@ -189,22 +225,26 @@ pub fn refused_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-async fn connection(mut stream: TcpStream, state: Arc<Mutex<State>>) {
+async fn connection(mut stream: TcpStream, number: usize, state: Arc<Mutex<State>>) {
     let _ = stream.set_nodelay(true);
     let mut buffer = Vec::new();
-    while let Some(request) = read_request(&mut stream, &mut buffer).await {
+    while let Some(request) = read_request(&mut stream, &mut buffer, number).await {
+        let asked = request.clone();
         let script = {
             let mut state = state.lock().unwrap();
             // Listings of models come from the gateway's own mind and must not use up a script.
             let listing = request.line.ends_with("/models");
             state.requests.push(request);
             match listing {
-                true => Some(Script::json(r#"{"object":"list","data":[{"id":"listed-model"}]}"#)),
+                true => state.listing.clone().or_else(|| Some(listing(&["listed-model"]))),
                 false => state.scripts.pop_front().or_else(|| state.always.clone()),
             }
         };
-        let script =
+        let mut script =
             script.unwrap_or_else(|| Script::status(500, r#"{"error":{"message":"no script left"}}"#));
+        while let Script::By(choose) = script {
+            script = choose(&asked);
+        }
         if !play(&mut stream, script, &state).await {
             return;
         }
@@ -254,6 +294,14 @@ async fn play(stream: &mut TcpStream, script: Script, state: &Mutex<State>) -> b
             let _ = stream.write_all(&bytes).await;
             false
         }
+        Script::Stall(bytes) => {
+            let written = stream.write_all(&bytes).await;
+            if written.is_err() || hung_up_within(stream, PATIENCE * 3).await {
+                state.lock().unwrap().hang_ups += 1;
+            }
+            false
+        }
+        Script::By(_) => unreachable!("chosen before it is played"),
         Script::HangUp => false,
         Script::Silence => {
             if hung_up_within(stream, PATIENCE * 3).await {
@@ -276,7 +324,7 @@ async fn hung_up_within(stream: &mut TcpStream, wait: Duration) -> bool {
     }
 }
 
-async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Request> {
+async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>, connection: usize) -> Option<Request> {
     let end = loop {
         if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
             break end + 4;
@@ -299,5 +347,5 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Re
     let body = buffer[end..whole].to_vec();
     buffer.drain(..whole);
     let line = head.lines().next()?.trim_end_matches(" HTTP/1.1").to_owned();
-    Some(Request { line, head, body })
+    Some(Request { line, head, body, connection })
 }

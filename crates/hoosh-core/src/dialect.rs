@@ -13,7 +13,7 @@ pub mod openai_embeddings;
 use std::fmt;
 use std::time::Duration;
 
-pub use head::Head;
+pub use head::{Changes, Head};
 
 use crate::error::{InvalidRequest, Problem};
 use crate::failure::{FailureKind, FidelityNote, UpstreamFailure};

@@ -298,7 +298,10 @@ mod tests {
             at("b", UpstreamFailure::from_status(404, None, "no such model")),
         ];
         let problem = Problem::from(&HooshError::Upstream(failures));
-        assert_eq!((problem.kind, problem.retry_after), (ProblemKind::RateLimited, Some(Duration::from_secs(9))));
+        assert_eq!(
+            (problem.kind, problem.retry_after),
+            (ProblemKind::RateLimited, Some(Duration::from_secs(9)))
+        );
     }
 
     #[test]

@@ -76,9 +76,9 @@ impl Gateway {
             guard.check(call)?; // nothing is spent yet
         }
         let plan = self.plan(call).await?;
-        let Attempted { value: answer, candidate, failures } = self.attempt(call, &plan).await?;
+        let Attempted { value: answer, candidate, failures } = self.attempt(call, &plan, settlement).await?;
         let attempts = failures.len() + 1;
-        settlement.answered_by(&candidate.provider, &candidate.model, attempts);
+        settlement.answered_by(&candidate.provider, &candidate.model);
         let head = ReplyHead {
             request_id: call.id.clone(),
             provider: candidate.provider.name().to_owned(),
@@ -99,7 +99,7 @@ impl Gateway {
                 Ok(plan)
             }
             Err(mut no_route) => {
-                let listed = self.listings.models().await;
+                let listed = self.models().await;
                 let names = listed.iter().map(|model| model.id.as_str());
                 no_route.near = near(&call.head.model, names.chain(no_route.near.iter().map(String::as_str)));
                 Err(no_route)
@@ -108,8 +108,14 @@ impl Gateway {
     }
 
     /// Asks one candidate after the other until one answers: the only wait for the network.
-    async fn attempt<'p>(&self, call: &Call, plan: &'p Plan) -> Result<Attempted<'p, Answer>, HooshError> {
+    async fn attempt<'p>(
+        &self,
+        call: &Call,
+        plan: &'p Plan,
+        settlement: &Settlement,
+    ) -> Result<Attempted<'p, Answer>, HooshError> {
         let attempts = attempt(plan, |candidate| async move {
+            settlement.ask();
             let asked = lane::ask(call, candidate).await;
             if let Err(failure) = &asked {
                 tracing::warn!(id = %call.id, %failure, "attempt failed");
@@ -123,18 +129,35 @@ impl Gateway {
         attempted.map_err(HooshError::Upstream)
     }
 
-    /// Which models there are, over all providers; each is asked at most once a minute.
+    /// Which models can be asked for: what each provider lists and the routes lead to.
+    ///
+    /// A listing is asked for again after a minute, after a failure within seconds.
     pub async fn models(&self) -> Vec<ModelInfo> {
-        self.listings.models().await
+        let mut models = self.listings.models().await;
+        models.retain(|model| {
+            let serving = self.router.candidates(&model.id);
+            serving.iter().any(|candidate| candidate.provider.name() == model.provider)
+        });
+        models
     }
 
-    /// How each provider is. Asks them all at once, without generating anything.
+    /// Asks the providers on this machine for their models, so that the first who asks need not wait. Nobody else is
+    /// contacted.
+    pub async fn warm_up(&self) {
+        self.listings.warm_up().await;
+    }
+
+    /// How each provider is that a route leads to. Asks them all at once, without generating anything.
     pub async fn health(&self) -> Vec<HealthReport> {
         let ask = async |provider: &Arc<dyn LlmProvider>| HealthReport {
             provider: Arc::clone(provider),
             health: provider.health_check().await,
         };
-        join_all(self.router.providers().map(ask)).await
+        join_all(self.enabled_providers().map(ask)).await
+    }
+
+    fn enabled_providers(&self) -> impl Iterator<Item = &Arc<dyn LlmProvider>> {
+        self.router.providers().filter(|provider| self.router.is_enabled(provider.name()))
     }
 
     /// The router, with its providers and routes.
@@ -191,7 +214,7 @@ impl GatewayBuilder {
     #[must_use]
     pub fn build(self) -> Gateway {
         Gateway {
-            listings: Listings::new(self.router.providers()),
+            listings: Listings::new(self.router.providers().filter(|one| self.router.is_enabled(one.name()))),
             router: self.router,
             guards: self.guards,
             observers: self.observers.into(),

@@ -39,8 +39,8 @@ pub(crate) trait Lane: Send {
     /// The usage seen so far.
     fn usage(&self) -> Option<Usage>;
 
-    /// Whether the bytes given so far end between two events.
-    fn is_at_boundary(&self) -> bool;
+    /// Whether everything of a stream that said its last word has been given.
+    fn is_done(&self) -> bool;
 
     /// The failure that the provider itself wrote into the stream, which the caller has seen.
     fn reported(&mut self) -> Option<UpstreamFailure>;

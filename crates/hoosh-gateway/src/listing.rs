@@ -39,6 +39,13 @@ impl Listings {
     }
 }
 
+impl Listings {
+    /// Asks those on this machine.
+    pub(crate) async fn warm_up(&self) {
+        join_all(self.0.iter().filter(|listing| listing.provider.is_local()).map(Listing::models)).await;
+    }
+}
+
 impl Listing {
     async fn models(&self) -> Arc<[ModelInfo]> {
         {

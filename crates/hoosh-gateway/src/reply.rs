@@ -68,12 +68,9 @@ impl ReplyStream {
         Self { lane: Some(lane), dialect, settlement }
     }
 
-    /// The last bytes of a stream that broke: an error event, after whatever the provider left unfinished.
-    fn broken(&mut self, failure: UpstreamFailure, at_boundary: bool) -> Bytes {
+    /// The last bytes of a stream that broke: an error event.
+    fn broken(&mut self, failure: UpstreamFailure) -> Bytes {
         let mut out = Vec::with_capacity(256);
-        if !at_boundary {
-            out.extend_from_slice(b"\n\n");
-        }
         if let Some(codec) = self.dialect.codec() {
             codec.stream_encoder(false).problem(&Problem::from(&failure), &mut out);
         }
@@ -94,9 +91,8 @@ impl Stream for ReplyStream {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(bytes))) => Poll::Ready(Some(bytes)),
             Poll::Ready(Some(Err(failure))) => {
-                let at_boundary = lane.is_at_boundary();
                 this.lane = None;
-                Poll::Ready(Some(this.broken(failure, at_boundary)))
+                Poll::Ready(Some(this.broken(failure)))
             }
             Poll::Ready(None) => {
                 let reported = lane.reported();
@@ -107,6 +103,15 @@ impl Stream for ReplyStream {
                 });
                 Poll::Ready(None)
             }
+        }
+    }
+}
+
+impl Drop for ReplyStream {
+    fn drop(&mut self) {
+        // A client may close on the last word, before the provider has closed: it has the whole answer.
+        if self.lane.as_ref().is_some_and(|lane| lane.is_done()) {
+            self.settlement.settle(Outcome::Answered);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The end of a call: told once, whatever the end was.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hoosh_core::catalog::Catalog;
 use hoosh_core::dialect::Dialect;
-use hoosh_core::{HooshError, LlmProvider, NanoUsd, UpstreamFailure, Usage};
+use hoosh_core::{HooshError, LlmProvider, NanoUsd, Provenance, UpstreamFailure, Usage};
 use tokio::time::Instant;
 
 use crate::call::{Call, CallerId, RequestId};
@@ -68,6 +69,8 @@ pub(crate) struct Settlement {
     start: Instant,
     /// Gone once it is told.
     record: Option<Box<CallRecord>>,
+    /// How many candidates have been asked.
+    asked: AtomicUsize,
     /// What the provider has said so far.
     pub(crate) usage: Option<Usage>,
     /// Who answers, for the price.
@@ -107,16 +110,27 @@ impl Settlement {
             time_to_first: None,
             duration: Duration::ZERO,
         };
-        Self { observers, start: Instant::now(), record: Some(Box::new(record)), usage: None, provider: None }
+        Self {
+            observers,
+            start: Instant::now(),
+            record: Some(Box::new(record)),
+            usage: None,
+            provider: None,
+            asked: AtomicUsize::new(0),
+        }
+    }
+
+    /// One more candidate is asked.
+    pub(crate) fn ask(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Somebody answers.
-    pub(crate) fn answered_by(&mut self, provider: &Arc<dyn LlmProvider>, model: &str, attempts: usize) {
+    pub(crate) fn answered_by(&mut self, provider: &Arc<dyn LlmProvider>, model: &str) {
         self.provider = Some(Arc::clone(provider));
         if let Some(record) = &mut self.record {
             record.provider = Some(provider.name().to_owned());
             record.model_used = Some(model.to_owned());
-            record.attempts = attempts;
             record.time_to_first = Some(self.start.elapsed());
         }
     }
@@ -137,8 +151,11 @@ impl Settlement {
     pub(crate) fn settle(&mut self, outcome: Outcome) {
         let cost = self.cost();
         let Some(mut record) = self.record.take() else { return };
-        if let Outcome::Failed(HooshError::Upstream(failures)) = &outcome {
-            record.attempts = failures.len();
+        record.attempts = self.asked.load(Ordering::Relaxed);
+        if outcome != Outcome::Answered
+            && let Some(usage) = &mut self.usage
+        {
+            usage.provenance = Provenance::Partial;
         }
         (record.usage, record.cost, record.duration) = (self.usage, cost, self.start.elapsed());
         record.outcome = outcome;

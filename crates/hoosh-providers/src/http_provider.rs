@@ -136,8 +136,9 @@ impl HttpProvider {
                 format!("a stream was asked for, `{}` came", String::from_utf8_lossy(kind.as_bytes()));
             let body = answer.excerpt().await;
             // Some servers report an error in a whole answer under a good status.
-            let reported = dialect.decode_error(500, None, &body);
-            let is_error = body.starts_with(b"{\"error\"");
+            let is_error =
+                serde_json::from_slice::<serde_json::Value>(&body).is_ok_and(|json| !json["error"].is_null());
+            let reported = UpstreamFailure { status: None, ..dialect.decode_error(500, None, &body) };
             return Err(if is_error {
                 reported
             } else {
@@ -220,6 +221,16 @@ fn decoded(
         events: Vec<StreamEvent>,
         name: String,
     }
+    impl State {
+        /// Queues the events decoded, and behind them what ended the stream.
+        fn queue(&mut self, result: Result<(), UpstreamFailure>) {
+            self.ready.extend(self.events.drain(..).map(Ok));
+            if let Err(failure) = result {
+                self.bytes = None;
+                self.ready.push_back(Err(failure.at(&self.name)));
+            }
+        }
+    }
     let ready = VecDeque::new();
     let state = State { bytes: Some(bytes), decoder, ready, events: Vec::new(), name };
     stream::unfold(state, async |mut state| {
@@ -227,21 +238,18 @@ fn decoded(
             if let Some(item) = state.ready.pop_front() {
                 return Some((item, state));
             }
-            let piece = state.bytes.as_mut()?.next().await;
-            let result = match piece {
+            if state.decoder.is_done()
+                && let Some(mut bytes) = state.bytes.take()
+            {
+                // The end of the body is waited for so that the connection can be used again, but not for long.
+                let _closed = timeout(limits::STREAM_END_GRACE, bytes.next()).await;
+                let finished = state.decoder.finish(&mut state.events).map_err(UpstreamFailure::from);
+                state.queue(finished);
+                continue;
+            }
+            let result = match state.bytes.as_mut()?.next().await {
                 Some(Ok(piece)) => {
-                    let pushed = state.decoder.push(&piece, &mut state.events);
-                    if state.decoder.is_done()
-                        && let Some(mut bytes) = state.bytes.take()
-                    {
-                        // The end of the body is waited for so that the connection can be used again, but not for long.
-                        let _closed = timeout(limits::STREAM_END_GRACE, bytes.next()).await;
-                    }
-                    let finished = match state.bytes {
-                        None => pushed.and_then(|()| state.decoder.finish(&mut state.events)),
-                        Some(_) => pushed,
-                    };
-                    finished.map_err(UpstreamFailure::from)
+                    state.decoder.push(&piece, &mut state.events).map_err(UpstreamFailure::from)
                 }
                 Some(Err(failure)) => {
                     // What was counted until now is still told; that the stream is cut is told by the failure.
@@ -253,11 +261,7 @@ fn decoded(
                     state.decoder.finish(&mut state.events).map_err(UpstreamFailure::from)
                 }
             };
-            state.ready.extend(state.events.drain(..).map(Ok));
-            if let Err(failure) = result {
-                state.bytes = None;
-                state.ready.push_back(Err(failure.at(&state.name)));
-            }
+            state.queue(result);
         }
     })
 }

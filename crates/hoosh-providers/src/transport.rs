@@ -195,8 +195,9 @@ impl Answer {
     /// As much of an error body as can be shown.
     pub(crate) async fn excerpt(mut self) -> Bytes {
         let mut excerpt = Vec::new();
+        let deadline = self.deadline.min(Instant::now() + limits::ERROR_BODY_TIME_MAX);
         while excerpt.len() < limits::ERROR_BODY_BYTES_MAX {
-            let Ok(Some(Ok(frame))) = timeout_at(self.deadline, self.body.frame()).await else { break };
+            let Ok(Some(Ok(frame))) = timeout_at(deadline, self.body.frame()).await else { break };
             if let Ok(data) = frame.into_data() {
                 let room = limits::ERROR_BODY_BYTES_MAX - excerpt.len();
                 excerpt.extend_from_slice(&data[..data.len().min(room)]);

@@ -115,6 +115,20 @@ impl Router {
         self.table.plan(query, self.strategy, turn)
     }
 
+    /// Who could be asked for a model, in the order of the configuration's priorities, without taking anybody's turn.
+    pub fn candidates(&self, model: &str) -> Vec<Candidate> {
+        let query = Query { model, max_tokens: None };
+        self.table
+            .plan(&query, self.strategy, Turn::default())
+            .map(|plan| plan.candidates)
+            .unwrap_or_default()
+    }
+
+    /// Whether any route to the provider of that name is switched on.
+    pub fn is_enabled(&self, provider: &str) -> bool {
+        self.table.is_enabled(provider)
+    }
+
     /// Gets a whole answer.
     ///
     /// # Errors

@@ -236,6 +236,12 @@ impl RouteTable {
         self.index = Index::new(hits.into_iter().map(|hit| (&*self.patterns[hit.pattern], hit)));
     }
 
+    /// Whether any route to the provider of that name is switched on.
+    pub(crate) fn is_enabled(&self, provider: &str) -> bool {
+        let known = self.by_name.get(provider);
+        known.is_some_and(|at| self.rules.iter().any(|rule| rule.provider == *at && rule.enabled))
+    }
+
     /// Who is asked, in which order, and why; see the crate page for the rules.
     ///
     /// The same arguments give the same plan.

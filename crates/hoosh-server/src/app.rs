@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use hoosh_core::LlmProvider;
@@ -24,8 +23,6 @@ pub(crate) struct App {
     pub(crate) aliases: BTreeMap<String, Vec<String>>,
     pub(crate) max_body_bytes: usize,
     pub(crate) body_timeout: Duration,
-    /// Set when the stop signal has come.
-    pub(crate) draining: AtomicBool,
 }
 
 impl App {
@@ -57,7 +54,6 @@ impl App {
             aliases: config.aliases.clone(),
             max_body_bytes: config.server.max_body_bytes,
             body_timeout: config.server.body_timeout,
-            draining: AtomicBool::new(false),
         })
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod auth;
 pub(crate) mod body;
 pub(crate) mod cors;
 pub(crate) mod error;
+pub(crate) mod stall;
 
 use http::HeaderName;
 

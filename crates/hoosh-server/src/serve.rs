@@ -20,6 +20,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api;
@@ -28,6 +29,7 @@ use crate::http::X_REQUEST_ID;
 use crate::http::body::ResponseBody;
 use crate::http::cors::Cors;
 use crate::http::error::{self, ServerError};
+use crate::http::stall::Stalls;
 use crate::route::{Endpoint, Found};
 
 /// Serves until `shutdown` is ready, then lets calls in flight finish for `drain_time`.
@@ -54,6 +56,9 @@ pub(crate) async fn serve(
     let builder = Arc::new(builder);
     let graceful = GracefulShutdown::new();
     let tracker = TaskTracker::new();
+    // Ends the connections that are left after the drain time, and all of them if this future is dropped.
+    let ending = CancellationToken::new();
+    let _end_all = ending.clone().drop_guard();
     let places = Arc::new(Semaphore::new(connections_max));
     let mut shutdown = pin!(shutdown);
 
@@ -76,14 +81,14 @@ pub(crate) async fn serve(
             }
         };
         let (app, builder, watcher) = (Arc::clone(&app), Arc::clone(&builder), graceful.watcher());
+        let ending = ending.clone();
         tracker.spawn(async move {
-            connection(app, &builder, watcher, stream).await;
+            ending.run_until_cancelled(connection(app, &builder, watcher, stream)).await;
             drop(place);
         });
     }
 
     drop(listener);
-    app.draining.store(true, Ordering::Relaxed);
     tracker.close();
     tracing::info!(connections = tracker.len(), limit_s = drain_time.as_secs(), "draining");
     let drained = async {
@@ -92,6 +97,9 @@ pub(crate) async fn serve(
     };
     if timeout(drain_time, drained).await.is_err() {
         tracing::warn!(connections = tracker.len(), "drain time passed, closing what is left");
+        ending.cancel();
+        // Each only has to be dropped, and its calls told.
+        tracker.wait().await;
     }
 }
 
@@ -106,9 +114,12 @@ async fn connection(
         tracing::debug!(%error, "no TCP_NODELAY");
     }
     let seen = AtomicBool::new(false);
+    let stalls = Stalls::default();
     let service = service_fn(|request| {
         seen.store(true, Ordering::Relaxed);
-        answer(Arc::clone(&app), request)
+        let answered = answer(Arc::clone(&app), request);
+        let stalls = stalls.clone();
+        async move { answered.await.map(|response| response.map(|body| body.watched(&stalls))) }
     });
     let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service));
     // hyper's own limit begins with the first byte that is surely HTTP/1; this one holds for those that say nothing.
@@ -123,6 +134,7 @@ async fn connection(
             tracing::debug!(%error, "connection ended");
         },
         () = silent => tracing::debug!("connection closed: no request came"),
+        () = stalls.one_is_too_long() => tracing::warn!("connection closed: its client takes nothing of its stream"),
     }
 }
 
@@ -132,7 +144,10 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Re
     let origin = app.cors.allowed_origin(request.headers());
     let mut dialect = Dialect::OpenAiChat;
     let answered = AssertUnwindSafe(route(&app, &id, request, &mut dialect)).catch_unwind().await;
-    let result = answered.unwrap_or(Err(ServerError::Panicked));
+    let result = answered.unwrap_or_else(|_| {
+        tracing::error!(%id, "a panic ended this request; its message is above");
+        Err(ServerError::Panicked)
+    });
     let mut response = result.unwrap_or_else(|error| {
         tracing::debug!(%id, ?error, "refused");
         error::response(&error, dialect)

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Dialect;
+use super::{Dialect, Quirks};
 use crate::error::InvalidRequest;
 use crate::limits::MODEL_NAME_BYTES_MAX;
 
@@ -27,14 +27,23 @@ pub struct Head {
     pub include_usage: bool,
     /// The most tokens to generate, if the caller says.
     pub max_tokens: Option<u64>,
-    /// Whether the model may call tools.
-    pub has_tools: bool,
-    /// The end user.
-    pub user: Option<String>,
     /// Whether embeddings are wanted as base64.
     pub base64: bool,
     model_at: Range<usize>,
     stream_options_at: Option<Range<usize>>,
+    /// Set where only the older of the two names for it is used.
+    max_tokens_at: Option<Range<usize>>,
+}
+
+/// What must be changed of a body that is passed through.
+#[derive(Debug, Clone, Copy)]
+pub struct Changes<'a> {
+    /// The provider's name for the model.
+    pub model: &'a str,
+    /// Whether usage is wanted at the end of the stream, which the books need.
+    pub ask_usage: bool,
+    /// How the provider departs from the dialect.
+    pub quirks: Quirks,
 }
 
 #[derive(Deserialize)]
@@ -43,18 +52,18 @@ struct Fields<'a> {
     model: Option<&'a RawValue>,
     #[serde(default)]
     stream: Option<bool>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "present")]
     stream_options: Option<&'a RawValue>,
-    #[serde(default)]
-    max_tokens: Option<i64>,
+    #[serde(borrow, default)]
+    max_tokens: Option<&'a RawValue>,
     #[serde(default)]
     max_completion_tokens: Option<i64>,
-    #[serde(borrow, default)]
-    user: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "user")]
+    _user: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     encoding_format: Option<Cow<'a, str>>,
-    #[serde(default)]
-    tools: Option<Length>,
+    #[serde(default, rename = "tools")]
+    _tools: Option<List>,
     #[serde(default)]
     messages: Option<Messages>,
     #[serde(default)]
@@ -71,8 +80,8 @@ struct StreamOptions {
     include_usage: Option<bool>,
 }
 
-/// How many elements a list has.
-struct Length(usize);
+/// Any list.
+struct List;
 
 /// How many messages there are, each checked to be an object with a role and a possible content.
 struct Messages(usize);
@@ -137,22 +146,25 @@ impl Head {
         };
         let include_usage = match fields.stream_options {
             None => false,
+            Some(raw) if raw.get() == "null" => false,
             Some(raw) => {
                 let options: StreamOptions = serde_json::from_str(raw.get())
                     .map_err(|error| InvalidRequest::new("stream_options", crate::json::problem(&error)))?;
                 options.include_usage.unwrap_or(false)
             }
         };
+        let max_tokens = fields.max_tokens.map(|raw| {
+            serde_json::from_str::<i64>(raw.get())
+                .map_err(|error| InvalidRequest::new("max_tokens", crate::json::problem(&error)))
+        });
+        let max_tokens = max_tokens.transpose()?;
+        let only_older = fields.max_tokens.filter(|_| fields.max_completion_tokens.is_none());
         Ok(Self {
+            max_tokens_at: only_older.map(|raw| span(text, raw.get())),
             stream: fields.stream.unwrap_or(false),
             include_usage,
             // Negative is llama.cpp's word for "no limit".
-            max_tokens: fields
-                .max_completion_tokens
-                .or(fields.max_tokens)
-                .and_then(|most| most.try_into().ok()),
-            has_tools: fields.tools.is_some_and(|Length(count)| count > 0),
-            user: fields.user.map(Cow::into_owned),
+            max_tokens: fields.max_completion_tokens.or(max_tokens).and_then(|most| most.try_into().ok()),
             base64,
             model_at: span(text, model_raw.get()),
             stream_options_at: fields.stream_options.map(|raw| span(text, raw.get())),
@@ -160,31 +172,36 @@ impl Head {
         })
     }
 
-    /// The body with another model name and, if `ask_usage`, with usage asked for at the end of the stream; every other
-    /// byte is as it was. `body` must be the one that this head was read from.
-    pub fn splice(&self, body: &Bytes, model: &str, ask_usage: bool) -> Bytes {
-        const ASK: &str = r#""stream_options":{"include_usage":true}"#;
-        let mut edits: Vec<(Range<usize>, Cow<'_, str>)> = Vec::with_capacity(2);
-        if model != self.model {
-            let name = serde_json::to_string(model).unwrap_or_default();
+    /// The body with these changes; every other byte is as it was. `body` must be the one that this head was read from.
+    pub fn splice(&self, body: &Bytes, changes: &Changes<'_>) -> Bytes {
+        let mut edits: Vec<(Range<usize>, Cow<'_, str>)> = Vec::with_capacity(3);
+        if changes.model != self.model {
+            let name = serde_json::to_string(changes.model).unwrap_or_default();
             edits.push((self.model_at.clone(), Cow::Owned(name)));
         }
-        if ask_usage && !self.include_usage {
-            match &self.stream_options_at {
-                Some(at) => edits.push((at.clone(), Cow::Owned(with_usage(&body[at.clone()])))),
-                // The object has at least the model in it, so a comma is right.
-                None => {
-                    if let Some(end) = body.iter().rposition(|byte| *byte == b'}') {
-                        edits.push((end..end, Cow::Owned(format!(",{ASK}"))));
-                    }
-                }
+        match &self.stream_options_at {
+            Some(at) if changes.quirks.no_stream_options => {
+                edits.extend(field_at(body, at, "stream_options").map(|field| (field, Cow::Borrowed(""))));
             }
+            Some(at) if changes.ask_usage && !self.include_usage => edits.push(usage_asked(body, at)),
+            // The object has at least the model in it, so a comma is right.
+            None if changes.ask_usage => {
+                let end = body.iter().rposition(|byte| *byte == b'}').unwrap_or(body.len());
+                edits.push((end..end, Cow::Borrowed(r#","stream_options":{"include_usage":true}"#)));
+            }
+            Some(_) | None => {}
+        }
+        if changes.quirks.max_completion_tokens
+            && let Some(key) =
+                self.max_tokens_at.as_ref().and_then(|at| key_before(body, at.start, "max_tokens"))
+        {
+            edits.push((key, Cow::Borrowed(r#""max_completion_tokens""#)));
         }
         if edits.is_empty() {
             return body.clone();
         }
         edits.sort_by_key(|(at, _)| at.start);
-        let mut spliced = Vec::with_capacity(body.len() + 64 + model.len());
+        let mut spliced = Vec::with_capacity(body.len() + 64 + changes.model.len());
         let mut from = 0;
         for (at, text) in edits {
             spliced.extend_from_slice(&body[from..at.start]);
@@ -210,12 +227,51 @@ fn check_model_name(model: &str) -> Result<(), InvalidRequest> {
     Err(InvalidRequest::new("model", problem))
 }
 
-/// The `stream_options` object in `raw` with `include_usage` on.
-fn with_usage(raw: &[u8]) -> String {
-    let mut options: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(raw).unwrap_or_default();
-    options.insert("include_usage".to_owned(), true.into());
-    serde_json::Value::Object(options).to_string()
+/// The edit that turns usage on in the `stream_options` at `at`, which may be `null`.
+fn usage_asked<'a>(body: &[u8], at: &Range<usize>) -> (Range<usize>, Cow<'a, str>) {
+    #[derive(Deserialize)]
+    struct Options<'a> {
+        #[serde(borrow, default, deserialize_with = "present")]
+        include_usage: Option<&'a RawValue>,
+    }
+    let text = std::str::from_utf8(&body[at.clone()]).unwrap_or_default();
+    match serde_json::from_str::<Options<'_>>(text) {
+        Ok(Options { include_usage: Some(value) }) => {
+            let value = span(text, value.get());
+            (at.start + value.start..at.start + value.end, Cow::Borrowed("true"))
+        }
+        Ok(Options { include_usage: None }) => {
+            let empty = text[1..].trim_start().starts_with('}');
+            let asked = if empty { r#""include_usage":true"# } else { r#""include_usage":true,"# };
+            (at.start + 1..at.start + 1, Cow::Borrowed(asked))
+        }
+        // `null`: the head was read before, so it is nothing else.
+        Err(_) => (at.clone(), Cow::Borrowed(r#"{"include_usage":true}"#)),
+    }
+}
+
+/// Where the key `name`, quotes included, stands before the value that begins at `value`; `None` if it is written with
+/// escapes, which nobody does.
+fn key_before(body: &[u8], value: usize, name: &str) -> Option<Range<usize>> {
+    let before = body[..value].trim_ascii_end().strip_suffix(b":")?.trim_ascii_end();
+    let start = before.strip_suffix(b"\"")?.strip_suffix(name.as_bytes())?.strip_suffix(b"\"")?.len();
+    Some(start..before.len())
+}
+
+/// Where the field `name` with the value at `value` stands, with the comma that goes with it.
+fn field_at(body: &[u8], value: &Range<usize>, name: &str) -> Option<Range<usize>> {
+    let key = key_before(body, value.start, name)?;
+    let behind = &body[value.end..];
+    if let Some(rest) = behind.trim_ascii_start().strip_prefix(b",") {
+        return Some(key.start..body.len() - rest.len());
+    }
+    let before = body[..key.start].trim_ascii_end().strip_suffix(b",")?;
+    Some(before.len()..value.end)
+}
+
+/// A field as it is, `null` too, which serde would take for an absent one.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// Where `part`, a slice of `text`, lies in it.
@@ -243,23 +299,20 @@ fn explain(text: &str) -> InvalidRequest {
 
 // === impl Deserialize for the checks ===
 
-impl<'de> Deserialize<'de> for Length {
+impl<'de> Deserialize<'de> for List {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct LengthVisitor;
-        impl<'de> Visitor<'de> for LengthVisitor {
-            type Value = Length;
+        struct ListVisitor;
+        impl<'de> Visitor<'de> for ListVisitor {
+            type Value = List;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list")
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Length, A::Error> {
-                let mut count = 0;
-                while seq.next_element::<IgnoredAny>()?.is_some() {
-                    count += 1;
-                }
-                Ok(Length(count))
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(List)
             }
         }
-        deserializer.deserialize_seq(LengthVisitor)
+        deserializer.deserialize_seq(ListVisitor)
     }
 }
 
@@ -360,9 +413,9 @@ mod tests {
         );
         let head = Head::read(Dialect::OpenAiChat, &body).unwrap();
         assert_eq!(head.model, "ab");
-        assert_eq!(head.splice(&body, "ab", false), body);
+        assert_eq!(splice(&head, &body, "ab", Quirks::NONE), body);
         assert_eq!(
-            head.splice(&body, "c\"d", false),
+            splice(&head, &body, "c\"d", Quirks::NONE),
             br#"{ "big":12345678901234567890123, "model" : "c\"d", "messages":[{"role":"user"}], "x":0.10 }"#
                 .as_slice(),
         );
@@ -373,20 +426,62 @@ mod tests {
         let ask = |body: &'static str| {
             let body = Bytes::from_static(body.as_bytes());
             let head = Head::read(Dialect::OpenAiCompletions, &body).unwrap();
-            String::from_utf8(head.splice(&body, "n", true).to_vec()).unwrap()
+            let changes = Changes { model: "n", ask_usage: true, quirks: Quirks::NONE };
+            String::from_utf8(head.splice(&body, &changes).to_vec()).unwrap()
         };
         assert_eq!(
             ask("{\"model\":\"m\"}\n"),
             "{\"model\":\"n\",\"stream_options\":{\"include_usage\":true}}\n"
         );
         assert_eq!(
-            ask(r#"{"stream_options":{"x":1,"include_usage":false},"model":"m"}"#),
-            r#"{"stream_options":{"include_usage":true,"x":1},"model":"n"}"#
+            ask(r#"{"stream_options":{"x":1.50,"include_usage" : false},"model":"m"}"#),
+            r#"{"stream_options":{"x":1.50,"include_usage" : true},"model":"n"}"#
         );
         assert_eq!(
             ask(r#"{"stream_options":{"include_usage":true},"model":"m"}"#),
             r#"{"stream_options":{"include_usage":true},"model":"n"}"#
         );
+    }
+
+    #[test]
+    fn usage_is_asked_for_in_odd_options_too() {
+        for (options, asked) in [
+            ("null", r#"{"include_usage":true}"#),
+            ("{ }", r#"{"include_usage":true }"#),
+            (r#"{"z":12345678901234567890123}"#, r#"{"include_usage":true,"z":12345678901234567890123}"#),
+            (r#"{"include_usage":null}"#, r#"{"include_usage":true}"#),
+        ] {
+            let body = Bytes::from(format!(r#"{{"stream_options":{options},"model":"m"}}"#));
+            let head = Head::read(Dialect::OpenAiCompletions, &body).unwrap();
+            let changes = Changes { model: "m", ask_usage: true, quirks: Quirks::NONE };
+            let expected = format!(r#"{{"stream_options":{asked},"model":"m"}}"#);
+            assert_eq!(head.splice(&body, &changes), expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn fields_that_a_provider_has_another_word_or_none_for() {
+        let quirks = Quirks { max_completion_tokens: true, no_stream_options: true, ..Quirks::NONE };
+        for (body, expected) in [
+            (
+                r#"{"model":"m", "max_tokens" : 5,"x":1.0}"#,
+                r#"{"model":"m", "max_completion_tokens" : 5,"x":1.0}"#,
+            ),
+            (
+                r#"{"max_completion_tokens":7,"max_tokens":5,"model":"m"}"#,
+                r#"{"max_completion_tokens":7,"max_tokens":5,"model":"m"}"#,
+            ),
+            (r#"{"stream_options":{"include_usage":true} , "model":"m"}"#, r#"{ "model":"m"}"#),
+            (r#"{"model":"m", "stream_options":null }"#, r#"{"model":"m" }"#),
+        ] {
+            let bytes = Bytes::from(body);
+            let head = Head::read(Dialect::OpenAiCompletions, &bytes).unwrap();
+            assert_eq!(String::from_utf8(splice(&head, &bytes, "m", quirks).to_vec()).unwrap(), expected);
+        }
+    }
+
+    fn splice(head: &Head, body: &Bytes, model: &str, quirks: Quirks) -> Bytes {
+        head.splice(body, &Changes { model, ask_usage: false, quirks })
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use hoosh_core::dialect::{DecodeError, Dialect, Tap, openai_embeddings};
-use hoosh_core::framing::SseFramer;
+use hoosh_core::dialect::{Changes, DecodeError, Dialect, Seen, Tap, openai_embeddings};
+use hoosh_core::framing::{FramingError, SseFramer};
 use hoosh_core::{ByteStream, EmbeddingEncoding, UpstreamFailure, Usage, WireBody, WireRequest, limits};
 use hoosh_router::Candidate;
 use tokio::time::{Sleep, sleep};
@@ -21,7 +21,7 @@ pub(super) async fn ask(call: &Call, candidate: &Candidate) -> Result<Answer, Up
     // The books need the usage of a stream, so it is asked for even if the caller does not want to see it.
     let quirks = provider.quirks();
     let ask_usage = stream && !quirks.no_stream_options;
-    let body = call.head.splice(&call.body, &candidate.model, ask_usage);
+    let body = call.head.splice(&call.body, &Changes { model: &candidate.model, ask_usage, quirks });
     let reply = provider.forward(WireRequest { dialect: call.dialect, stream, body }).await?;
     let mut tap = call.dialect.tap(quirks);
     let body = match reply.body {
@@ -32,7 +32,7 @@ pub(super) async fn ask(call: &Call, candidate: &Candidate) -> Result<Answer, Up
         }
         WireBody::Stream(bytes) => {
             let hide_usage = ask_usage && !call.head.include_usage;
-            let mut stream = PassedStream::new(bytes, tap, hide_usage);
+            let mut stream = PassedStream::new(call.dialect, bytes, tap, hide_usage);
             stream.hold_until_output().await?;
             AnswerBody::Stream(Box::new(stream))
         }
@@ -51,26 +51,29 @@ fn as_asked(call: &Call, body: Bytes) -> Result<Bytes, UpstreamFailure> {
 }
 
 struct PassedStream {
+    dialect: Dialect,
     bytes: Option<ByteStream>,
     framer: SseFramer,
     tap: Box<dyn Tap>,
-    /// Ready for the caller.
+    /// Ready for the caller: whole events, as they came.
     ready: VecDeque<Bytes>,
     /// Whether the event that holds only usage is kept from the caller, who did not ask for it.
     hide_usage: bool,
-    /// The beginning of an event whose end must be seen before it is known whether it is shown.
+    /// The beginning of an event whose end has not come: half an event would break the caller's reader if none came.
     unfinished: Vec<u8>,
     /// Where in the last piece events ended, and whether each is hidden; kept to be used again.
     ends: Vec<(usize, bool)>,
+    /// The last piece ended in the CR of a hidden event: an LF that comes next belongs to it.
+    hides_lf: bool,
     reported: Option<UpstreamFailure>,
-    at_boundary: bool,
     /// Runs from the stream's last word on: the provider has this long to close it.
     closing: Option<Pin<Box<Sleep>>>,
 }
 
 impl PassedStream {
-    fn new(bytes: ByteStream, tap: Box<dyn Tap>, hide_usage: bool) -> Self {
+    fn new(dialect: Dialect, bytes: ByteStream, tap: Box<dyn Tap>, hide_usage: bool) -> Self {
         Self {
+            dialect,
             bytes: Some(bytes),
             framer: SseFramer::default(),
             tap,
@@ -78,8 +81,8 @@ impl PassedStream {
             hide_usage,
             unfinished: Vec::new(),
             ends: Vec::new(),
+            hides_lf: false,
             reported: None,
-            at_boundary: true,
             closing: None,
         }
     }
@@ -113,42 +116,36 @@ impl PassedStream {
         self.ends.clear();
         let (mut output, mut fault) = (false, None);
         let (tap, ends, hide) = (&mut self.tap, &mut self.ends, self.hide_usage);
-        let framed = self.framer.push(&piece, |event| match tap.event(event.data) {
-            Ok(seen) => {
-                // Output behind a fault does not make the fault one that came after output.
-                output |= seen.output && fault.is_none();
-                if hide {
-                    ends.push((event.end, seen.usage_only));
+        let framed = self.framer.push(&piece, |event| {
+            let seen = match tap.event(event.data) {
+                Ok(seen) => seen,
+                Err(error) => {
+                    fault.get_or_insert(error);
+                    Seen::default()
                 }
-            }
-            Err(error) => {
-                fault.get_or_insert(error);
-                if hide {
-                    ends.push((event.end, false));
-                }
-            }
+            };
+            // Output behind a fault does not make the fault one that came after output.
+            output |= seen.output && fault.is_none();
+            ends.push((event.end, hide && seen.usage_only));
         });
         framed.map_err(|error| UpstreamFailure::from(DecodeError::from(error)))?;
-        self.at_boundary = self.framer.is_at_boundary();
-        if self.hide_usage {
-            self.show_events(piece);
-        } else {
-            self.ready.push_back(piece);
-        }
+        self.show_events(piece)?;
         Ok((output, fault))
     }
 
-    /// Makes the events of a piece ready but for the hidden ones.
-    fn show_events(&mut self, piece: Bytes) {
+    /// Makes the whole events of a piece ready, but for the hidden ones.
+    fn show_events(&mut self, piece: Bytes) -> Result<(), UpstreamFailure> {
+        let at_boundary = self.framer.is_at_boundary();
         let all_shown = self.ends.iter().all(|(_, hidden)| !hidden);
-        if all_shown && self.unfinished.is_empty() && self.at_boundary {
+        let mut from = usize::from(std::mem::take(&mut self.hides_lf) && piece.starts_with(b"\n"));
+        if from == 0 && all_shown && self.unfinished.is_empty() && at_boundary {
             self.ready.push_back(piece);
-            return;
+            return Ok(());
         }
-        let mut from = 0;
         for (end, hidden) in self.ends.drain(..) {
             if hidden {
                 self.unfinished.clear();
+                self.hides_lf = end == piece.len() && piece.ends_with(b"\r");
             } else if self.unfinished.is_empty() {
                 self.ready.push_back(piece.slice(from..end));
             } else {
@@ -158,10 +155,14 @@ impl PassedStream {
             from = end;
         }
         self.unfinished.extend_from_slice(&piece[from..]);
+        if self.unfinished.len() > limits::STREAM_EVENT_BYTES_MAX {
+            return Err(DecodeError::from(FramingError::TooLong).into());
+        }
         // What is left between two events is a comment that keeps the connection open.
-        if self.at_boundary && !self.unfinished.is_empty() {
+        if at_boundary && !self.unfinished.is_empty() {
             self.ready.push_back(std::mem::take(&mut self.unfinished).into());
         }
+        Ok(())
     }
 
     /// An event that the caller sees as it is, but that is no part of a good answer.
@@ -179,10 +180,24 @@ impl PassedStream {
         {
             self.note(fault);
         }
-        if !self.tap.is_complete() && self.reported.is_none() {
-            return Some(Err(DecodeError::Truncated.into()));
+        let mut rest = std::mem::take(&mut self.unfinished);
+        if self.reported.is_none() && !self.tap.is_complete() {
+            if !self.tap.is_done() {
+                return Some(Err(DecodeError::Truncated.into()));
+            }
+            // The last word without a reason: the caller has seen it, so only the books can say that it is none.
+            self.reported = Some(DecodeError::Truncated.into());
+        } else if self.reported.is_none()
+            && !self.tap.is_done()
+            && let Some(codec) = self.dialect.codec()
+        {
+            // A vendor that leaves out the last word; the caller waits for it.
+            if !rest.is_empty() {
+                rest.extend_from_slice(b"\n\n");
+            }
+            codec.stream_encoder(false).finish(&mut rest);
         }
-        (!self.unfinished.is_empty()).then(|| Ok(std::mem::take(&mut self.unfinished).into()))
+        (!rest.is_empty()).then(|| Ok(rest.into()))
     }
 }
 
@@ -218,9 +233,8 @@ impl Lane for PassedStream {
         self.tap.usage()
     }
 
-    fn is_at_boundary(&self) -> bool {
-        // With hidden events only whole ones are shown.
-        self.hide_usage || self.at_boundary
+    fn is_done(&self) -> bool {
+        self.ready.is_empty() && self.tap.is_done() && self.tap.is_complete() && self.reported.is_none()
     }
 
     fn reported(&mut self) -> Option<UpstreamFailure> {

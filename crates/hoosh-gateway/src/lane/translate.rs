@@ -4,7 +4,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hoosh_core::dialect::{Codec, Dialect, EncodeStream, openai_embeddings};
-use hoosh_core::{EmbeddingEncoding, EventStream, InferenceResponse, StreamEvent, UpstreamFailure, Usage};
+use hoosh_core::{
+    EmbeddingEncoding, EventStream, InferenceResponse, StreamEvent, UpstreamFailure, Usage, limits,
+};
 use hoosh_router::{Candidate, until_output};
 
 use super::{Answer, AnswerBody, Lane, cannot_translate};
@@ -61,6 +63,9 @@ impl Lane for TranslatedStream {
                         this.usage = Some(*usage);
                     }
                     this.encoder.event(&event, &mut out);
+                    if out.len() > limits::STREAM_WRITE_BYTES_MAX {
+                        return Poll::Ready(Some(Ok(out.into())));
+                    }
                 }
                 Poll::Ready(Some(Err(failure))) if out.is_empty() => return Poll::Ready(Some(Err(failure))),
                 Poll::Ready(Some(Err(failure))) => {
@@ -82,8 +87,8 @@ impl Lane for TranslatedStream {
         self.usage
     }
 
-    fn is_at_boundary(&self) -> bool {
-        true
+    fn is_done(&self) -> bool {
+        self.stream.is_none()
     }
 
     fn reported(&mut self) -> Option<UpstreamFailure> {

@@ -40,9 +40,9 @@ fn refuse_compressed(headers: &HeaderMap) -> Result<(), ServerError> {
 fn response(reply: Reply) -> Response<ResponseBody> {
     let (content_type, body) = match reply.body {
         ReplyBody::Full(bytes) => ("application/json", ResponseBody::full(bytes)),
-        ReplyBody::Stream(stream) => ("text/event-stream", ResponseBody::Stream(stream)),
+        ReplyBody::Stream(stream) => ("text/event-stream", ResponseBody::Stream(stream, None)),
     };
-    let streamed = matches!(body, ResponseBody::Stream(_));
+    let streamed = matches!(body, ResponseBody::Stream(..));
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

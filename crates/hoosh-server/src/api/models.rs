@@ -1,7 +1,9 @@
 //! The models that can be asked for, in OpenAI's list with what we know beside it.
 
+use std::collections::HashSet;
+
 use hoosh_core::{ModelInfo, NoRoute};
-use hoosh_router::{Query, near};
+use hoosh_router::near;
 use http::{Response, StatusCode};
 use serde::Serialize;
 
@@ -78,15 +80,13 @@ async fn all(app: &App) -> Vec<Model> {
         hoosh: Details { alias_of: Some(targets.clone()), ..Details::default() },
     });
     let mut all: Vec<Model> = aliases.collect();
+    let mut seen: HashSet<String> = app.aliases.keys().cloned().collect();
     for info in app.gateway.models().await {
-        // A provider may list what no route leads to; and several may list the same.
-        let Ok(plan) = app.gateway.router().plan(&Query { model: &info.id, max_tokens: None }) else {
-            continue;
-        };
-        let providers: Vec<String> =
-            plan.candidates.iter().map(|candidate| candidate.provider.name().to_owned()).collect();
-        if providers.contains(&info.provider) && !all.iter().any(|model| model.id == info.id) {
-            all.push(entry(info, providers));
+        // Several providers may list the same.
+        if seen.insert(info.id.clone()) {
+            let candidates = app.gateway.router().candidates(&info.id);
+            let names = candidates.iter().map(|candidate| candidate.provider.name().to_owned());
+            all.push(entry(info, names.collect()));
         }
     }
     all

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,10 +14,12 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::timeout;
 
+use super::stall::{Stall, Stalls};
+
 /// The body of an answer.
 pub(crate) enum ResponseBody {
     Full(Option<Bytes>),
-    Stream(ReplyStream),
+    Stream(ReplyStream, Option<Arc<Stall>>),
 }
 
 /// Why a body was not read.
@@ -85,6 +88,16 @@ impl ResponseBody {
     }
 }
 
+impl ResponseBody {
+    /// The same, watched for a client that does not take it.
+    pub(crate) fn watched(self, stalls: &Stalls) -> Self {
+        match self {
+            Self::Stream(stream, _) => Self::Stream(stream, Some(stalls.watch())),
+            full @ Self::Full(_) => full,
+        }
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Infallible;
@@ -95,8 +108,15 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Stream(stream) => {
-                Pin::new(stream).poll_next(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+            Self::Stream(stream, stall) => {
+                if let Some(stall) = stall {
+                    stall.is_asked();
+                }
+                let polled = Pin::new(stream).poll_next(cx);
+                if let (Some(stall), Poll::Ready(Some(_))) = (stall, &polled) {
+                    stall.gave();
+                }
+                polled.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
         }
     }
@@ -108,7 +128,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Stream(_) => SizeHint::default(),
+            Self::Stream(..) => SizeHint::default(),
         }
     }
 }

@@ -78,6 +78,9 @@ impl Write for LineWriter<'_> {
         while pending.bytes.len() > LOG_PENDING_BYTES_MAX && !pending.closed {
             pending = self.shared.emptied.wait(pending).unwrap_or_else(PoisonError::into_inner);
         }
+        if pending.closed {
+            return Ok(line.len()); // Nobody writes any more, and gathering for nobody has no end.
+        }
         let wake = pending.bytes.is_empty() || (self.urgent && !pending.urgent);
         pending.urgent |= self.urgent;
         pending.bytes.extend_from_slice(line);

@@ -282,16 +282,19 @@ impl ChatChoice {
             Some(_) => self.calls.iter().rposition(|call| call.index == index),
             None => self.calls.len().checked_sub(1),
         };
-        let at = match known.filter(|at| !self.calls[*at].is_followed_by(index, id.as_deref(), name.as_deref())) {
-            Some(at) => at,
-            None => {
-                if self.calls.len() >= limits::TOOL_CALLS_MAX {
-                    return Err(object.wrong("index", format!("is beyond {} tool calls", limits::TOOL_CALLS_MAX)));
+        let at =
+            match known.filter(|at| !self.calls[*at].is_followed_by(index, id.as_deref(), name.as_deref())) {
+                Some(at) => at,
+                None => {
+                    if self.calls.len() >= limits::TOOL_CALLS_MAX {
+                        return Err(
+                            object.wrong("index", format!("is beyond {} tool calls", limits::TOOL_CALLS_MAX))
+                        );
+                    }
+                    self.calls.push(Call { index, ..Call::default() });
+                    self.calls.len() - 1
                 }
-                self.calls.push(Call { index, ..Call::default() });
-                self.calls.len() - 1
-            }
-        };
+            };
         let call = &mut self.calls[at];
         if call.name.is_empty() {
             call.name = name.unwrap_or_default();
@@ -327,7 +330,11 @@ impl Call {
         }
         match id {
             Some(id) => id != self.id,
-            None => index.is_none() || name != self.name || serde_json::from_str::<IgnoredAny>(&self.arguments).is_ok(),
+            None => {
+                index.is_none()
+                    || name != self.name
+                    || serde_json::from_str::<IgnoredAny>(&self.arguments).is_ok()
+            }
         }
     }
 }
