@@ -247,7 +247,7 @@ fn verdict(failures: &[UpstreamFailure]) -> Option<&UpstreamFailure> {
         return Some(last);
     }
     let served = || failures.iter().filter(|failure| failure.kind != FailureKind::NotFound);
-    let unwell = served().filter(|failure| failure.kind != FailureKind::RateLimited).next_back();
+    let unwell = served().rfind(|failure| failure.kind != FailureKind::RateLimited);
     let soonest = || {
         served().min_by_key(|failure| match failure.retry {
             Retry::Anywhere { after: Some(after) } => after,

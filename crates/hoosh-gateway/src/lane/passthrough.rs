@@ -63,8 +63,8 @@ struct PassedStream {
     unfinished: Vec<u8>,
     /// Where in the last piece events ended, and whether each is hidden; kept to be used again.
     ends: Vec<(usize, bool)>,
-    /// The last piece ended in the CR of a hidden event: an LF that comes next belongs to it.
-    hides_lf: bool,
+    /// The last piece ended in the CR of an event, hidden or not: an LF that comes next belongs to it.
+    ended_in_cr: Option<bool>,
     reported: Option<UpstreamFailure>,
     /// Runs from the stream's last word on: the provider has this long to close it.
     closing: Option<Pin<Box<Sleep>>>,
@@ -81,7 +81,7 @@ impl PassedStream {
             hide_usage,
             unfinished: Vec::new(),
             ends: Vec::new(),
-            hides_lf: false,
+            ended_in_cr: None,
             reported: None,
             closing: None,
         }
@@ -137,7 +137,15 @@ impl PassedStream {
     fn show_events(&mut self, piece: Bytes) -> Result<(), UpstreamFailure> {
         let at_boundary = self.framer.is_at_boundary();
         let all_shown = self.ends.iter().all(|(_, hidden)| !hidden);
-        let mut from = usize::from(std::mem::take(&mut self.hides_lf) && piece.starts_with(b"\n"));
+        let mut from = 0;
+        if let Some(hidden) = self.ended_in_cr.take().filter(|_| piece.starts_with(b"\n")) {
+            from = 1;
+            if !hidden {
+                self.ready.push_back(piece.slice(..1));
+            }
+        }
+        let last = self.ends.last().filter(|(end, _)| *end == piece.len() && piece.ends_with(b"\r"));
+        self.ended_in_cr = last.map(|(_, hidden)| *hidden);
         if from == 0 && all_shown && self.unfinished.is_empty() && at_boundary {
             self.ready.push_back(piece);
             return Ok(());
@@ -145,7 +153,6 @@ impl PassedStream {
         for (end, hidden) in self.ends.drain(..) {
             if hidden {
                 self.unfinished.clear();
-                self.hides_lf = end == piece.len() && piece.ends_with(b"\r");
             } else if self.unfinished.is_empty() {
                 self.ready.push_back(piece.slice(from..end));
             } else {
