@@ -1,6 +1,9 @@
-//! What OpenAI's dialects share: errors, usage, and watching a stream of chunks.
+//! What OpenAI's dialects share: errors, usage, what surrounds the choices, and watching what is passed through.
 
+pub(super) mod chunks;
 pub(super) mod error;
+pub(super) mod reply;
+pub(super) mod request;
 pub(super) mod tap;
 pub(super) mod usage;
 

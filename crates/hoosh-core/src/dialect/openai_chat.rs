@@ -1,15 +1,9 @@
 //! OpenAI's chat completions. Source: platform.openai.com/docs/api-reference/chat, read 2026-11-24.
 
+mod decode;
+mod encode;
 mod reply;
 mod request;
-mod stream;
-
-/// What legacy completions have in common with chat.
-pub(super) mod shared {
-    pub(in crate::dialect) use super::reply::{close, open};
-    pub(in crate::dialect) use super::request::{shared_fields, write_shared_fields};
-    pub(in crate::dialect) use super::stream::{Chunks, Envelope, ReadChoice, write_problem};
-}
 
 use super::{Codec, DecodeError, DecodeStream, EncodeStream, Encoded, Quirks, Target};
 use crate::error::InvalidRequest;
@@ -36,10 +30,10 @@ impl Codec for OpenAiChat {
     }
 
     fn stream_decoder(&self, quirks: Quirks) -> Box<dyn DecodeStream> {
-        Box::new(stream::Decoder::new(quirks))
+        Box::new(decode::Decoder::new(quirks))
     }
 
     fn stream_encoder(&self, include_usage: bool) -> Box<dyn EncodeStream> {
-        Box::new(stream::Encoder::new(include_usage))
+        Box::new(encode::Encoder::new(include_usage))
     }
 }

@@ -6,11 +6,11 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
+use super::openai::chunks::{Chunks, Envelope, ReadChoice, write_problem};
+use super::openai::reply::{close, open};
+use super::openai::request::{shared_fields, write_shared_fields};
 use super::openai::usage::UsageBody;
 use super::openai::{List, write_event, write_json};
-use super::openai_chat::shared::{
-    Chunks, Envelope, ReadChoice, close, open, shared_fields, write_problem, write_shared_fields,
-};
 use super::{Codec, DecodeError, DecodeStream, Dialect, EncodeStream, Encoded, Quirks, Target};
 use crate::error::{InvalidRequest, Problem};
 use crate::failure::FidelityNote;

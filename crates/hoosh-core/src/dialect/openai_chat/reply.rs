@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 
 use super::request::{assistant_parts, parts, write_message_fields};
 use crate::dialect::DecodeError;
-use crate::dialect::openai::tap::refuse_error;
-use crate::dialect::openai::usage::{self, UsageBody};
+use crate::dialect::openai::reply::{close, open};
+use crate::dialect::openai::usage::UsageBody;
 use crate::dialect::openai::{List, write_json};
 use crate::json::{FieldError, Object, RawJson};
 use crate::request::{Part, PartKind};
@@ -22,31 +22,6 @@ pub(super) fn decode(body: &[u8]) -> Result<InferenceResponse, DecodeError> {
         .map(|(index, raw)| choice(Object::parse(format!("choices[{index}]"), raw.get())?))
         .collect::<Result<_, _>>()?;
     Ok(close(object, choices)?)
-}
-
-/// Opens an answer of either of OpenAI's inference dialects, unless it is an error.
-pub(in crate::dialect) fn open(body: &[u8]) -> Result<Object<'_>, DecodeError> {
-    let text = std::str::from_utf8(body)
-        .map_err(|_| FieldError { path: String::new(), problem: "it is not UTF-8".to_owned() })?;
-    let mut object = Object::parse("", text)?;
-    refuse_error(object.take_raw("error"))?;
-    Ok(object)
-}
-
-/// What surrounds the choices of an answer in either of OpenAI's inference dialects.
-pub(in crate::dialect) fn close(
-    mut object: Object<'_>,
-    choices: Vec<Choice>,
-) -> Result<InferenceResponse, FieldError> {
-    object.take_raw("object");
-    Ok(InferenceResponse {
-        id: object.take("id")?.unwrap_or_default(),
-        model: object.take("model")?.unwrap_or_default(),
-        created: object.take_raw("created").and_then(|raw| raw.get().parse().ok()),
-        usage: object.take_raw("usage").and_then(|raw| usage::decode(raw.get())),
-        extra: object.rest(),
-        ..InferenceResponse::from_choices(choices)
-    })
 }
 
 fn choice(mut object: Object<'_>) -> Result<Choice, FieldError> {

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
+use crate::dialect::openai::request::{entry, shared_fields, write_shared_fields};
 use crate::dialect::openai::{List, write_json};
 use crate::dialect::{Dialect, Encoded, Target};
 use crate::error::InvalidRequest;
@@ -35,38 +36,6 @@ pub(super) fn decode(body: &[u8]) -> Result<InferenceRequest, InvalidRequest> {
     request.extra = object.rest();
     request.origin = Some(Dialect::OpenAiChat);
     Ok(request)
-}
-
-/// The fields that chat and legacy completions have in common.
-pub(in crate::dialect) fn shared_fields(
-    object: &mut Object<'_>,
-    request: &mut InferenceRequest,
-) -> Result<(), FieldError> {
-    let limits: [Option<i64>; 2] = [object.take("max_completion_tokens")?, object.take("max_tokens")?];
-    // Negative is llama.cpp's word for "no limit".
-    request.max_tokens = limits.into_iter().flatten().next().and_then(|most| most.try_into().ok());
-    request.temperature = object.take("temperature")?;
-    request.top_p = object.take("top_p")?;
-    request.frequency_penalty = object.take("frequency_penalty")?;
-    request.presence_penalty = object.take("presence_penalty")?;
-    request.seed = object.take("seed")?;
-    request.n = object.take("n")?;
-    request.user = object.take("user")?;
-    request.stop = match object.take_raw("stop") {
-        None => Vec::new(),
-        Some(raw) => one_or_many(raw).map_err(|problem| object.wrong("stop", problem))?,
-    };
-    // Whether to stream is not part of the request but of how it is asked.
-    object.take_raw("stream");
-    object.take_raw("stream_options");
-    Ok(())
-}
-
-fn one_or_many(raw: &RawValue) -> Result<Vec<String>, &'static str> {
-    if let Ok(one) = serde_json::from_str::<String>(raw.get()) {
-        return Ok(vec![one]);
-    }
-    serde_json::from_str(raw.get()).map_err(|_| "expected a string or a list of strings")
 }
 
 fn message(mut object: Object<'_>) -> Result<Message, FieldError> {
@@ -306,42 +275,6 @@ impl Serialize for RequestBody<'_> {
             }
         }
         map.end()
-    }
-}
-
-/// Writes the fields that chat and legacy completions have in common.
-pub(in crate::dialect) fn write_shared_fields<M: SerializeMap>(
-    request: &InferenceRequest,
-    target: Target<'_>,
-    map: &mut M,
-) -> Result<(), M::Error> {
-    #[derive(Serialize)]
-    struct StreamOptions {
-        include_usage: bool,
-    }
-    entry(map, "temperature", &request.temperature)?;
-    entry(map, "top_p", &request.top_p)?;
-    entry(map, "frequency_penalty", &request.frequency_penalty)?;
-    entry(map, "presence_penalty", &request.presence_penalty)?;
-    entry(map, "seed", &request.seed)?;
-    entry(map, "n", &request.n)?;
-    entry(map, "user", &request.user)?;
-    if !request.stop.is_empty() {
-        map.serialize_entry("stop", &request.stop)?;
-    }
-    if target.stream {
-        map.serialize_entry("stream", &true)?;
-        if !target.quirks.no_stream_options {
-            map.serialize_entry("stream_options", &StreamOptions { include_usage: true })?;
-        }
-    }
-    Ok(())
-}
-
-fn entry<M: SerializeMap, T: Serialize>(map: &mut M, name: &str, value: &Option<T>) -> Result<(), M::Error> {
-    match value {
-        Some(value) => map.serialize_entry(name, value),
-        None => Ok(()),
     }
 }
 

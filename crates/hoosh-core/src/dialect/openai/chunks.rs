@@ -1,0 +1,211 @@
+//! What surrounds the choices of a stream's chunks, in chat and in legacy completions: read and written.
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::tap::refuse_error;
+use super::usage::{self, UsageBody};
+use super::{DONE, error, write_event};
+use crate::dialect::{DecodeError, Quirks};
+use crate::error::Problem;
+use crate::framing::SseFramer;
+use crate::json::{Extra, FieldError, Object};
+use crate::stream::StreamEvent;
+use crate::usage::{Provenance, Usage};
+
+// --- reading ---
+
+/// What both of OpenAI's streams have around their choices.
+pub(in crate::dialect) struct Chunks<C> {
+    quirks: Quirks,
+    choices: C,
+    started: bool,
+    done: bool,
+    usage: Option<Usage>,
+    /// The unknown fields last told, so that those repeated on every chunk are told once.
+    extra: Extra,
+}
+
+/// Reads the choices of a chunk.
+pub(in crate::dialect) trait ReadChoice {
+    /// Reads one choice and appends its events.
+    fn read(&mut self, choice: Object<'_>, out: &mut Vec<StreamEvent>) -> Result<(), FieldError>;
+
+    /// Whether there was a choice, and every one has its finish reason.
+    fn all_finished(&self) -> bool;
+}
+
+impl<C: ReadChoice> Chunks<C> {
+    pub(in crate::dialect) fn new(quirks: Quirks, choices: C) -> Self {
+        Self { quirks, choices, started: false, done: false, usage: None, extra: Extra::default() }
+    }
+
+    pub(in crate::dialect) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    pub(in crate::dialect) fn push(
+        &mut self,
+        framer: &mut SseFramer,
+        bytes: &[u8],
+        out: &mut Vec<StreamEvent>,
+    ) -> Result<(), DecodeError> {
+        let mut fault = None;
+        framer.push(bytes, |event| {
+            if fault.is_none() && !self.done {
+                fault = self.chunk(event.data, out).err();
+            }
+        })?;
+        match fault {
+            Some(fault) => {
+                self.tell_partial_usage(out);
+                Err(fault)
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(in crate::dialect) fn finish(
+        &mut self,
+        framer: &mut SseFramer,
+        out: &mut Vec<StreamEvent>,
+    ) -> Result<(), DecodeError> {
+        if !self.done && framer.unfinished_data() == Some(DONE) {
+            self.chunk(DONE, out)?;
+        }
+        let complete = self.done || (self.quirks.done_optional && self.choices.all_finished());
+        if complete && self.choices.all_finished() {
+            out.extend(self.usage.take().map(StreamEvent::Usage));
+            return Ok(());
+        }
+        self.tell_partial_usage(out);
+        Err(DecodeError::Truncated)
+    }
+
+    fn tell_partial_usage(&mut self, out: &mut Vec<StreamEvent>) {
+        let partial = self.usage.take().map(|usage| Usage { provenance: Provenance::Partial, ..usage });
+        out.extend(partial.map(StreamEvent::Usage));
+    }
+
+    fn chunk(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), DecodeError> {
+        if data == DONE {
+            self.done = true;
+            return Ok(());
+        }
+        let text = std::str::from_utf8(data)
+            .map_err(|_| FieldError { path: String::new(), problem: "it is not UTF-8".to_owned() })?;
+        let mut object = Object::parse("", text)?;
+        refuse_error(object.take_raw("error"))?;
+        object.take_raw("object");
+        let id: String = object.take("id")?.unwrap_or_default();
+        let model: String = object.take("model")?.unwrap_or_default();
+        let created = object.take_raw("created").and_then(|raw| raw.get().parse().ok());
+        let choices = object.take_objects("choices")?;
+        if let Some(raw) = object.take_raw("usage") {
+            // Some vendors (xAI, Perplexity) send running totals: the last counts, and is told at the end.
+            self.usage = usage::decode(raw.get()).or(self.usage);
+        }
+        if self.usage.is_none()
+            && let Some(mut groq) = object.take_object("x_groq")?
+        {
+            self.usage = groq.take_raw("usage").and_then(|raw| usage::decode(raw.get()));
+        }
+        // Azure sends a chunk about the prompt before the answer's own envelope.
+        if !self.started && !choices.is_empty() {
+            self.started = true;
+            out.push(StreamEvent::Start { id, model, created });
+        }
+        // Before the choices, so that whoever writes this chunk again has them in it.
+        tell_new_fields(object.rest(), &mut self.extra, None, out);
+        for choice in choices {
+            self.choices.read(choice, out)?;
+        }
+        Ok(())
+    }
+}
+
+/// Tells the unknown fields that are new or have changed.
+pub(in crate::dialect) fn tell_new_fields(
+    fields: Extra,
+    known: &mut Extra,
+    choice: Option<u32>,
+    out: &mut Vec<StreamEvent>,
+) {
+    let mut news = Extra::default();
+    for (name, value) in fields.iter() {
+        if known.get(name) != Some(value) && value.get() != "null" {
+            news.insert(name, value.clone());
+            known.insert(name, value.clone());
+        }
+    }
+    if !news.is_empty() {
+        out.push(StreamEvent::Extra { choice, fields: news });
+    }
+}
+
+// --- writing ---
+
+/// What stands around every chunk.
+#[derive(Default)]
+pub(in crate::dialect) struct Envelope {
+    pub(in crate::dialect) id: String,
+    pub(in crate::dialect) model: String,
+    pub(in crate::dialect) created: u64,
+    pub(in crate::dialect) extra: Extra,
+    pub(in crate::dialect) usage: Option<Usage>,
+}
+
+impl Envelope {
+    /// Takes in an event that changes the envelope; whether it was one.
+    pub(in crate::dialect) fn take(&mut self, event: &StreamEvent) -> bool {
+        match event {
+            StreamEvent::Start { id, model, created } => {
+                (self.id, self.model, self.created) = (id.clone(), model.clone(), created.unwrap_or(0));
+            }
+            StreamEvent::Usage(usage) => self.usage = Some(*usage),
+            StreamEvent::Extra { choice: None, fields } => {
+                for (name, value) in fields.iter() {
+                    self.extra.insert(name, value.clone());
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    pub(in crate::dialect) fn write<M: SerializeMap>(
+        &self,
+        object: &str,
+        map: &mut M,
+    ) -> Result<(), M::Error> {
+        map.serialize_entry("id", &self.id)?;
+        map.serialize_entry("object", object)?;
+        map.serialize_entry("created", &self.created)?;
+        map.serialize_entry("model", &self.model)?;
+        self.extra.write(map)
+    }
+
+    /// Appends the end of a stream: usage if it was asked for, and `[DONE]`.
+    pub(in crate::dialect) fn finish(&self, object: &str, include_usage: bool, out: &mut Vec<u8>) {
+        struct UsageChunk<'a>(&'a Envelope, &'a str, Usage);
+        impl Serialize for UsageChunk<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut map = serializer.serialize_map(None)?;
+                self.0.write(self.1, &mut map)?;
+                map.serialize_entry("choices", &[(); 0])?;
+                map.serialize_entry("usage", &UsageBody(self.2))?;
+                map.end()
+            }
+        }
+        if let Some(usage) = self.usage.filter(|_| include_usage) {
+            write_event(&UsageChunk(self, object, usage), out);
+        }
+        out.extend_from_slice(b"data: [DONE]\n\n");
+    }
+}
+
+/// Appends an error as the last event of a stream.
+pub(in crate::dialect) fn write_problem(problem: &Problem, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"data: ");
+    error::encode_into(problem, out);
+    out.extend_from_slice(b"\n\n");
+}
