@@ -67,8 +67,7 @@ async fn tls_with_somebody_whom_the_system_trusts() {
     let mut roots = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(&mut roots, certificate.as_bytes()).unwrap();
     let config = at("first", &format!("https://localhost:{port}"), "");
-    let hoosh =
-        Hoosh::start_with(&config, &[("SSL_CERT_FILE", roots.path().to_str().unwrap())]).await;
+    let hoosh = Hoosh::start_with(&config, &[("SSL_CERT_FILE", roots.path().to_str().unwrap())]).await;
     let response = hoosh.post("/v1/chat/completions", chat_body("m", false)).await;
     assert_eq!(response.status(), 200, "{}", hoosh.log());
     assert_eq!(json(response).await["choices"][0]["message"]["content"], "from one whom nobody trusts");

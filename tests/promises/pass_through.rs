@@ -75,7 +75,8 @@ async fn stream_options_of_null_are_filled_in_and_not_doubled() {
     let usage = sse(r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#);
     let shown = chunk(r#"{"content":"a"}"#) + &finish("stop");
     upstream.always(Script::stream([shown.clone(), usage, sse("[DONE]")]));
-    let body = r#"{"model":"m","stream_options" : null ,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let body =
+        r#"{"model":"m","stream_options" : null ,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
     let text = hoosh.post("/v1/chat/completions", body).await.text().await.unwrap();
     assert_eq!(text, shown + &sse("[DONE]"));
     let sent = String::from_utf8(upstream.requests("/chat/completions")[0].body.clone()).unwrap();

@@ -33,7 +33,8 @@ async fn a_vendor_that_leaves_out_done_still_ends_well() {
     let url = hoosh.url("");
     let chat = move || {
         let arguments = ["chat", "--url", &url, "-m", "sonar", "What is the capital of France?"];
-        let command = std::process::Command::new(binary()).args(arguments).stdin(std::process::Stdio::null()).output();
+        let command =
+            std::process::Command::new(binary()).args(arguments).stdin(std::process::Stdio::null()).output();
         command.unwrap()
     };
     let output = tokio::task::spawn_blocking(chat).await.unwrap();
@@ -101,7 +102,10 @@ async fn openai_is_asked_with_its_newer_word_for_the_most_tokens() {
 
     // Who says it right is left as is, and completions know only the older word.
     for (path, body) in [
-        ("/v1/chat/completions", r#"{"model":"m","max_completion_tokens":7,"messages":[{"role":"user","content":"x"}]}"#),
+        (
+            "/v1/chat/completions",
+            r#"{"model":"m","max_completion_tokens":7,"messages":[{"role":"user","content":"x"}]}"#,
+        ),
         ("/v1/completions", r#"{"model":"m","max_tokens":7,"prompt":"x"}"#),
     ] {
         assert_eq!(hoosh.post(path, body).await.status(), 200);

@@ -152,9 +152,14 @@ impl Upstream {
 
     /// Waits until a client has closed its connection in the middle of a script; how long that took.
     pub async fn hung_up(&self) -> Duration {
+        self.hung_up_within(PATIENCE).await
+    }
+
+    /// The same for one that may take longer than any other step of a test.
+    pub async fn hung_up_within(&self, limit: Duration) -> Duration {
         let start = Instant::now();
         while self.state.lock().unwrap().hang_ups == 0 {
-            assert!(start.elapsed() < PATIENCE, "nobody hung up");
+            assert!(start.elapsed() < limit, "nobody hung up");
             sleep(Duration::from_millis(5)).await;
         }
         start.elapsed()
@@ -233,9 +238,9 @@ async fn connection(mut stream: TcpStream, number: usize, state: Arc<Mutex<State
         let script = {
             let mut state = state.lock().unwrap();
             // Listings of models come from the gateway's own mind and must not use up a script.
-            let listing = request.line.ends_with("/models");
+            let models = request.line.ends_with("/models");
             state.requests.push(request);
-            match listing {
+            match models {
                 true => state.listing.clone().or_else(|| Some(listing(&["listed-model"]))),
                 false => state.scripts.pop_front().or_else(|| state.always.clone()),
             }

@@ -331,4 +331,37 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn words_of_a_vendor_change_only_their_fields(
+        (before_them, after_them) in body().prop_map(|body| {
+            // The other words go in front, where every field of `body` is behind them.
+            let at = body.find('{').unwrap() + 1;
+            (body[..at].to_owned(), body[at..].to_owned())
+        }),
+        most in select(vec!["", "\"max_tokens\":70,", "\n\"max_tokens\" : -1 , ", "\"max_tokens\":7,\"max_completion_tokens\":8,"]),
+    ) {
+        let body = format!("{before_them}{most}{after_them}");
+        let quirks = Quirks { max_completion_tokens: true, no_stream_options: true, ..Quirks::NONE };
+        let bytes = Bytes::from(body.clone());
+        let head = Head::read(Dialect::OpenAiChat, &bytes).unwrap();
+        let changes = Changes { model: &head.model, ask_usage: false, quirks };
+        let spliced = String::from_utf8(head.splice(&bytes, &changes).to_vec()).unwrap();
+
+        let fields = |text| -> Vec<(String, String)> {
+            Fields::read(text).0.into_iter().map(|(name, value)| (name, value.get().to_owned())).collect()
+        };
+        let mut expected = fields(&body);
+        expected.retain(|(name, _)| name != "stream_options");
+        if !most.contains("max_completion_tokens") {
+            expected
+                .iter_mut()
+                .filter(|(name, _)| name == "max_tokens")
+                .for_each(|(name, _)| *name = "max_completion_tokens".to_owned());
+        }
+        prop_assert_eq!(fields(&spliced), expected);
+        if most.is_empty() && Fields::read(&body).get("stream_options").is_none() {
+            prop_assert_eq!(spliced, body);
+        }
+    }
 }

@@ -158,7 +158,10 @@ impl Head {
                 .map_err(|error| InvalidRequest::new("max_tokens", crate::json::problem(&error)))
         });
         let max_tokens = max_tokens.transpose()?;
-        let only_older = fields.max_tokens.filter(|_| fields.max_completion_tokens.is_none());
+        let only_older = fields
+            .max_tokens
+            // Legacy completions never learned the newer word.
+            .filter(|_| dialect == Dialect::OpenAiChat && fields.max_completion_tokens.is_none());
         Ok(Self {
             max_tokens_at: only_older.map(|raw| span(text, raw.get())),
             stream: fields.stream.unwrap_or(false),
@@ -462,22 +465,21 @@ mod tests {
     #[test]
     fn fields_that_a_provider_has_another_word_or_none_for() {
         let quirks = Quirks { max_completion_tokens: true, no_stream_options: true, ..Quirks::NONE };
-        for (body, expected) in [
-            (
-                r#"{"model":"m", "max_tokens" : 5,"x":1.0}"#,
-                r#"{"model":"m", "max_completion_tokens" : 5,"x":1.0}"#,
-            ),
-            (
-                r#"{"max_completion_tokens":7,"max_tokens":5,"model":"m"}"#,
-                r#"{"max_completion_tokens":7,"max_tokens":5,"model":"m"}"#,
-            ),
-            (r#"{"stream_options":{"include_usage":true} , "model":"m"}"#, r#"{ "model":"m"}"#),
-            (r#"{"model":"m", "stream_options":null }"#, r#"{"model":"m" }"#),
+        let messages = r#""messages":[{"role":"user"}]"#;
+        for (fields, expected) in [
+            (r#", "max_tokens" : 5,"x":1.0"#, r#", "max_completion_tokens" : 5,"x":1.0"#),
+            (r#","max_completion_tokens":7,"max_tokens":5"#, r#","max_completion_tokens":7,"max_tokens":5"#),
+            (r#","stream_options":{"include_usage":true} , "x":1"#, r#", "x":1"#),
+            (r#", "stream_options":null "#, " "),
         ] {
-            let bytes = Bytes::from(body);
-            let head = Head::read(Dialect::OpenAiCompletions, &bytes).unwrap();
-            assert_eq!(String::from_utf8(splice(&head, &bytes, "m", quirks).to_vec()).unwrap(), expected);
+            let body = Bytes::from(format!(r#"{{"model":"m",{messages}{fields}}}"#));
+            let head = Head::read(Dialect::OpenAiChat, &body).unwrap();
+            let expected = format!(r#"{{"model":"m",{messages}{expected}}}"#);
+            assert_eq!(String::from_utf8(splice(&head, &body, "m", quirks).to_vec()).unwrap(), expected);
         }
+        let body = Bytes::from_static(br#"{"model":"m","max_tokens":5}"#);
+        let head = Head::read(Dialect::OpenAiCompletions, &body).unwrap();
+        assert_eq!(splice(&head, &body, "m", quirks), body);
     }
 
     fn splice(head: &Head, body: &Bytes, model: &str, quirks: Quirks) -> Bytes {
