@@ -63,7 +63,7 @@ url=http://127.0.0.1:$hoosh_port
 wait_for "hoosh serve" "$url/v1/health" "$STARTED" 30
 
 step "a question"
-set -- chat --url "$url" -m "$MODEL" "$QUESTION"
+set -- chat --url "$url" -m "$MODEL" --temperature 0 "$QUESTION"
 as_typed hoosh "$@"
 timeout --foreground 120 "$HOOSH_BIN" "$@" || die "hoosh chat failed (or took over 2 minutes)"
 

@@ -132,15 +132,15 @@ async fn a_disabled_provider_is_left_alone() {
 #[tokio::test]
 async fn no_name_is_offered_that_no_route_leads_to() {
     let upstream = Upstream::start().await;
-    upstream.listing(listing(&["served-alpha", "hidden-alpha"]));
+    upstream.listing(listing(&["kind-model", "dark-model"]));
     let hoosh = Hoosh::start(&provider("up", &upstream).replace("[\"*\"]", "[\"served-alpha\"]")).await;
-    for (asked, near) in [("served-alhpa", Some("served-alpha")), ("hidden-alhpa", None)] {
+    for (asked, near) in [("knid-model", Some("kind-model")), ("drak-model", None)] {
         let response = hoosh.post("/v1/chat/completions", chat_body(asked, false)).await;
         assert_eq!(response.status(), 404);
         let by_call = response.text().await.unwrap();
         let by_id = hoosh.get(&format!("/v1/models/{asked}")).await.text().await.unwrap();
         for text in [by_call, by_id] {
-            assert!(!text.contains("hidden-alpha"), "{text}");
+            assert!(!text.contains("dark-model"), "{text}");
             assert!(near.is_none_or(|near| text.contains(&format!("did you mean `{near}`"))), "{text}");
         }
     }

@@ -41,8 +41,6 @@ pub struct Request {
     pub head: String,
     /// The body, as it came.
     pub body: Vec<u8>,
-    /// Which of the upstream's connections it came on, the first is 1.
-    pub connection: usize,
 }
 
 /// What an upstream does with one request.
@@ -106,12 +104,8 @@ impl Upstream {
         let serve = async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let number = {
-                    let mut state = shared.lock().unwrap();
-                    state.connections += 1;
-                    state.connections
-                };
-                connections.spawn(connection(stream, number, Arc::clone(&shared)));
+                shared.lock().unwrap().connections += 1;
+                connections.spawn(connection(stream, Arc::clone(&shared)));
             }
         };
         #[allow(clippy::disallowed_methods, reason = "ended by the token when the upstream is dropped")]
@@ -230,10 +224,10 @@ pub fn refused_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-async fn connection(mut stream: TcpStream, number: usize, state: Arc<Mutex<State>>) {
+async fn connection(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     let _ = stream.set_nodelay(true);
     let mut buffer = Vec::new();
-    while let Some(request) = read_request(&mut stream, &mut buffer, number).await {
+    while let Some(request) = read_request(&mut stream, &mut buffer).await {
         let asked = request.clone();
         let script = {
             let mut state = state.lock().unwrap();
@@ -329,7 +323,7 @@ async fn hung_up_within(stream: &mut TcpStream, wait: Duration) -> bool {
     }
 }
 
-async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>, connection: usize) -> Option<Request> {
+async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Request> {
     let end = loop {
         if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
             break end + 4;
@@ -352,5 +346,5 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>, connection: 
     let body = buffer[end..whole].to_vec();
     buffer.drain(..whole);
     let line = head.lines().next()?.trim_end_matches(" HTTP/1.1").to_owned();
-    Some(Request { line, head, body, connection })
+    Some(Request { line, head, body })
 }

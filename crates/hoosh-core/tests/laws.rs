@@ -15,6 +15,9 @@ use serde_json::value::RawValue;
 
 const DIALECTS: [Dialect; 3] = [Dialect::OpenAiChat, Dialect::OpenAiCompletions, Dialect::OpenAiEmbeddings];
 
+const ALL_QUIRKS: Quirks =
+    Quirks { max_completion_tokens: true, no_stream_options: true, done_optional: true };
+
 fn cases() -> ProptestConfig {
     // No file of regressions: a failure prints its input, and that becomes a test of its own.
     ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() }
@@ -163,8 +166,12 @@ proptest! {
             let _ = dialect.decode_error(400 + status % 200, None, &bytes);
             if let Ok(head) = Head::read(dialect, &bytes) {
                 let body = Bytes::from(bytes.clone());
-                let spliced = head.splice(&body, &Changes { model: "another", ask_usage: true, quirks: Quirks::NONE });
-                prop_assert_eq!(Head::read(dialect, &spliced).map(|head| head.model), Ok("another".to_owned()));
+                for quirks in [Quirks::NONE, ALL_QUIRKS] {
+                    let changes = Changes { model: "another", ask_usage: true, quirks };
+                    let spliced = head.splice(&body, &changes);
+                    let again = Head::read(dialect, &spliced).map(|head| head.model);
+                    prop_assert_eq!(again, Ok("another".to_owned()), "{:?}", spliced);
+                }
             }
             let _ = dialect.tap(Quirks::NONE).event(&bytes);
             let _ = dialect.tap(Quirks::NONE).whole(&bytes);
@@ -292,7 +299,8 @@ proptest! {
     ) {
         let bytes = Bytes::from(body.clone());
         let head = Head::read(Dialect::OpenAiChat, &bytes).unwrap();
-        let spliced = String::from_utf8(head.splice(&bytes, &Changes { model, ask_usage: ask, quirks: Quirks::NONE }).to_vec()).unwrap();
+        let changes = Changes { model, ask_usage: ask, quirks: Quirks::NONE };
+        let spliced = String::from_utf8(head.splice(&bytes, &changes).to_vec()).unwrap();
 
         let (before, after) = (Fields::read(&body), Fields::read(&spliced));
         let name = after.get("model").unwrap();
@@ -339,13 +347,17 @@ proptest! {
             let at = body.find('{').unwrap() + 1;
             (body[..at].to_owned(), body[at..].to_owned())
         }),
-        most in select(vec!["", "\"max_tokens\":70,", "\n\"max_tokens\" : -1 , ", "\"max_tokens\":7,\"max_completion_tokens\":8,"]),
+        most in select(vec![
+            "",
+            "\"max_tokens\":70,",
+            "\n\"max_tokens\" : -1 , ",
+            "\"max_tokens\":7,\"max_completion_tokens\":8,",
+        ]),
     ) {
         let body = format!("{before_them}{most}{after_them}");
-        let quirks = Quirks { max_completion_tokens: true, no_stream_options: true, ..Quirks::NONE };
         let bytes = Bytes::from(body.clone());
         let head = Head::read(Dialect::OpenAiChat, &bytes).unwrap();
-        let changes = Changes { model: &head.model, ask_usage: false, quirks };
+        let changes = Changes { model: &head.model, ask_usage: false, quirks: ALL_QUIRKS };
         let spliced = String::from_utf8(head.splice(&bytes, &changes).to_vec()).unwrap();
 
         let fields = |text| -> Vec<(String, String)> {

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hoosh_core::LlmProvider;
 use hoosh_gateway::{CallRecord, Gateway, Observer, Outcome};
-use hoosh_providers::HttpProvider;
-use hoosh_router::{Route, Router};
 
 use crate::RunError;
+use crate::assembly;
 use crate::config::Config;
 use crate::http::auth::Keys;
 use crate::http::cors::Cors;
@@ -27,22 +25,7 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(config: &Config) -> Result<Self, RunError> {
-        let mut router = Router::builder().strategy(config.server.strategy);
-        for provider in &config.providers {
-            let http = HttpProvider::new(provider.settings.clone()).map_err(RunError::Provider)?;
-            let name = http.name().to_owned();
-            router = router.provider(Arc::new(http)).route(Route {
-                models: provider.models.clone(),
-                priority: provider.priority,
-                max_tokens_limit: provider.max_tokens_limit,
-                enabled: provider.enabled,
-                ..Route::to(name)
-            });
-        }
-        for (name, targets) in &config.aliases {
-            router = router.alias(name, targets);
-        }
-        let gateway = Gateway::builder(router.build().map_err(RunError::Routes)?)
+        let gateway = Gateway::builder(assembly::router(config)?)
             .observer(Arc::new(CallLog))
             .answer_time_max(config.server.request_timeout)
             .build();

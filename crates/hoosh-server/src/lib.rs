@@ -5,6 +5,7 @@
 
 mod api;
 mod app;
+mod assembly;
 pub mod cli;
 pub mod config;
 mod discover;
@@ -15,9 +16,9 @@ mod telemetry;
 
 use std::sync::Arc;
 
-use hoosh_providers::SettingsError;
-use hoosh_router::BuildError;
 use tokio::net::TcpListener;
+
+pub use self::assembly::AssemblyErrors;
 
 use self::app::App;
 use self::config::Config;
@@ -25,12 +26,9 @@ use self::config::Config;
 /// Why the server cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A provider's settings cannot be used.
-    #[error("provider: {0}")]
-    Provider(#[source] SettingsError),
-    /// The routes cannot be used.
-    #[error("routes: {0}")]
-    Routes(#[source] BuildError),
+    /// Providers or routes cannot be put together.
+    #[error(transparent)]
+    Assembly(#[from] AssemblyErrors),
     /// The table of paths cannot be compiled, which is a bug.
     #[error("path table: {0}")]
     Table(String),
@@ -54,8 +52,7 @@ pub async fn run(
     let listing = {
         let app = Arc::clone(&app);
         async move {
-            // So that the first question for models, or for one that is not there, need not wait.
-            app.gateway.models().await;
+            app.gateway.warm_up().await;
             std::future::pending::<()>().await;
         }
     };

@@ -123,7 +123,7 @@ pub(crate) const KEYS: &[Key] = &[
         path: "server.request_timeout_secs",
         kind: Kind::Seconds { zero: false },
         default: Fallback::Open("none; each attempt has its provider's limits"),
-        doc: "Longest time for one call, all attempts together.",
+        doc: "Longest time until an answer begins, all attempts together. A stream that has begun is bounded by its provider's `total_timeout_secs`.",
     },
     Key {
         path: "server.drain_timeout_secs",

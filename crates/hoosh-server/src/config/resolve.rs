@@ -40,14 +40,15 @@ pub(crate) fn load(options: &LoadOptions) -> Result<Config, ConfigErrors> {
     config.origins = reader.origins;
     reader.warnings.sort_by(|(one, _), (other, _)| one.rank().cmp(&other.rank()));
     config.warnings = reader.warnings.iter().map(|(place, says)| format!("{place}: {says}")).collect();
-    if !reader.faults.is_empty() {
-        return Err(ConfigErrors::new(reader.faults));
-    }
+    let mut faults = reader.faults;
     // Found providers may serve what an alias leads to: then the routes are settled when they are known.
-    if !config.discover {
-        settle_routes(&mut config)?;
+    if !config.discover
+        && let Err(errors) = settle_routes(&mut config)
+    {
+        // What could be read is tried in spite of what could not, so that all is told at once.
+        faults.extend(errors.faults);
     }
-    Ok(config)
+    if faults.is_empty() { Ok(config) } else { Err(ConfigErrors::new(faults)) }
 }
 
 /// The server section that nobody said anything of.
@@ -162,7 +163,8 @@ impl Reader<'_> {
         }
         let kind = section.provider_type("type")?;
         let preset = preset(kind);
-        if preset.host.is_empty() && !has_url {
+        let needs_url = preset.host.is_empty() && !has_url;
+        if needs_url {
             self.fault(&path, format!("`base_url` is missing: type `{kind}` has no address of its own"));
         }
         let name = section.text("name");
@@ -197,7 +199,8 @@ impl Reader<'_> {
             enabled,
             max_tokens_limit: section.whole("max_tokens_limit"),
         };
-        Some(Unnamed { path, name, provider })
+        // What cannot be tried is left out of the trial of the rest.
+        (!needs_url).then_some(Unnamed { path, name, provider })
     }
 
     /// The key that the type's own variable holds. It only goes where its vendor is: a key for one vendor must not reach
@@ -229,14 +232,15 @@ impl Reader<'_> {
     /// Gives every provider a name of its own: what is said is kept, the others are called by their type.
     fn named(&mut self, unnamed: Vec<Unnamed>) -> Vec<Provider> {
         let mut taken = BTreeSet::new();
-        for entry in &unnamed {
-            if let Some(name) = &entry.name
-                && !taken.insert(name.clone())
-            {
-                let problem = format!("there is another provider called `{name}`");
-                self.fault(&format!("{}.name", entry.path), problem);
-            }
-        }
+        let mut unnamed = unnamed;
+        unnamed.retain(|entry| {
+            let Some(name) = entry.name.as_ref().filter(|name| !taken.insert((*name).clone())) else {
+                return true;
+            };
+            let problem = format!("there is another provider called `{name}`");
+            self.fault(&format!("{}.name", entry.path), problem);
+            false
+        });
         let mut providers = Vec::with_capacity(unnamed.len());
         for Unnamed { path, name, mut provider } in unnamed {
             let name = name.unwrap_or_else(|| {

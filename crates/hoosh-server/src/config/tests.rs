@@ -629,3 +629,28 @@ fn every_key_of_the_table_has_a_section_and_a_unique_path() {
         assert!(key.doc.ends_with('.') && !key.doc.contains('|'), "{}", key.path);
     }
 }
+
+#[test]
+fn faults_of_reading_of_providers_and_of_routes_are_told_together() {
+    let toml = r#"[server]
+prot = 1
+[[providers]]
+type = "Ollama"
+priority = "high"
+[[providers]]
+type = "Groq"
+base_url = "ftp://x"
+[[providers]]
+type = "LlamaCpp"
+models = ["lla[ma]"]
+[aliases]
+a = "b"
+b = "a"
+"#;
+    let errors = load_with(toml, &[], Flags::default()).unwrap_err().to_string();
+    for words in
+        ["toml:2: ", "did you mean `port`", "toml:5: ", "toml:8: ", "ftp", "toml:11: ", "lla[ma]", "a -> b"]
+    {
+        assert!(errors.contains(words), "{words} is missing in:\n{errors}");
+    }
+}

@@ -1,16 +1,11 @@
-//! Builds the providers and the routes once, to see whether they can be built.
-//!
-//! What is wrong with a pattern, an alias or a key is the router's and the providers' to say: asking them keeps the
-//! configuration from having rules of its own. Nothing is connected to and nothing is kept.
+//! Puts providers and routes together once, to see whether they can be, and says where what is wrong was written.
 
-use std::sync::Arc;
-
-use hoosh_core::LlmProvider;
-use hoosh_providers::{HttpProvider, SettingsError};
-use hoosh_router::{BuildError, BuildFault, Route, Router};
+use hoosh_providers::SettingsError;
+use hoosh_router::BuildFault;
 
 use super::Config;
 use super::fault::{ConfigErrors, Fault, Place};
+use crate::assembly::{self, AssemblyErrors};
 
 /// Checks that the routes can be built, and takes out of the aliases what leads nowhere.
 ///
@@ -22,11 +17,16 @@ use super::fault::{ConfigErrors, Fault, Place};
 /// What the providers and the router refuse.
 pub(crate) fn settle_routes(config: &mut Config) -> Result<(), ConfigErrors> {
     loop {
-        let Err(BuildError { faults }) = build(config)? else { return Ok(()) };
-        let (nowhere, faults): (Vec<_>, Vec<_>) =
-            faults.into_iter().partition(|fault| matches!(fault, BuildFault::AliasToNowhere { .. }));
+        let Err(AssemblyErrors { providers, routes }) = assembly::router(config) else { return Ok(()) };
+        let (nowhere, routes): (Vec<_>, Vec<_>) =
+            routes.into_iter().partition(|fault| matches!(fault, BuildFault::AliasToNowhere { .. }));
+        let providers = providers.into_iter().map(|(name, SettingsError { field, problem })| {
+            let key = format!("providers.{name}.{field}");
+            Fault::new(place(config, &key), key, problem)
+        });
+        let faults: Vec<Fault> = providers.chain(routes.iter().map(|fault| placed(config, fault))).collect();
         if !faults.is_empty() {
-            return Err(ConfigErrors::new(faults.iter().map(|fault| placed(config, fault)).collect()));
+            return Err(ConfigErrors::new(faults));
         }
         for fault in nowhere {
             let BuildFault::AliasToNowhere { alias, target } = &fault else { continue };
@@ -49,35 +49,6 @@ fn leave_out(config: &mut Config, target: &str) {
             !targets.is_empty()
         });
     }
-}
-
-fn build(config: &Config) -> Result<Result<Router, BuildError>, ConfigErrors> {
-    let mut router = Router::builder().strategy(config.server.strategy);
-    let mut faults = Vec::new();
-    for provider in &config.providers {
-        let name = provider.name();
-        match HttpProvider::new(provider.settings.clone()) {
-            Ok(built) => router = router.provider(Arc::new(built) as Arc<dyn LlmProvider>),
-            Err(SettingsError { field, problem }) => {
-                let key = format!("providers.{name}.{field}");
-                faults.push(Fault::new(place(config, &key), key, problem));
-            }
-        }
-        router = router.route(Route {
-            models: provider.models.clone(),
-            priority: provider.priority,
-            max_tokens_limit: provider.max_tokens_limit,
-            enabled: provider.enabled,
-            ..Route::to(name)
-        });
-    }
-    if !faults.is_empty() {
-        return Err(ConfigErrors::new(faults));
-    }
-    for (alias, targets) in &config.aliases {
-        router = router.alias(alias, targets.iter().cloned());
-    }
-    Ok(router.build())
 }
 
 /// A router's fault with the place of what it is about.
