@@ -201,7 +201,6 @@ async fn a_client_that_leaves_after_the_last_word_had_its_answer() {
 }
 
 #[tokio::test]
-#[ignore = "takes the minute that such a client has; run with --include-ignored"]
 async fn a_client_that_never_reads_does_not_hold_the_call_for_ever() {
     let upstream = Upstream::start().await;
     let hoosh = Hoosh::start(&at("up", &upstream.url(), "total_timeout_secs = 1")).await;
