@@ -133,7 +133,7 @@ async fn a_disabled_provider_is_left_alone() {
 async fn no_name_is_offered_that_no_route_leads_to() {
     let upstream = Upstream::start().await;
     upstream.listing(listing(&["kind-model", "dark-model"]));
-    let hoosh = Hoosh::start(&provider("up", &upstream).replace("[\"*\"]", "[\"served-alpha\"]")).await;
+    let hoosh = Hoosh::start(&provider("up", &upstream).replace("[\"*\"]", "[\"kind*\"]")).await;
     for (asked, near) in [("knid-model", Some("kind-model")), ("drak-model", None)] {
         let response = hoosh.post("/v1/chat/completions", chat_body(asked, false)).await;
         assert_eq!(response.status(), 404);

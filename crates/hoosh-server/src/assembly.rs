@@ -16,7 +16,7 @@ use crate::config::Config;
 pub struct AssemblyErrors {
     /// Providers whose settings cannot be used, by name.
     pub providers: Vec<(String, SettingsError)>,
-    /// What is wrong with the routes of the others.
+    /// What is wrong with the routes and aliases.
     pub routes: Vec<BuildFault>,
 }
 
@@ -32,10 +32,7 @@ pub(crate) fn router(config: &Config) -> Result<Router, AssemblyErrors> {
         let name = provider.name();
         match HttpProvider::new(provider.settings.clone()) {
             Ok(built) => builder = builder.provider(Arc::new(built) as Arc<dyn LlmProvider>),
-            Err(error) => {
-                errors.providers.push((name.to_owned(), error));
-                continue;
-            }
+            Err(error) => errors.providers.push((name.to_owned(), error)),
         }
         builder = builder.route(Route {
             models: provider.models.clone(),
@@ -51,7 +48,15 @@ pub(crate) fn router(config: &Config) -> Result<Router, AssemblyErrors> {
     match builder.build() {
         Ok(router) if errors.providers.is_empty() => Ok(router),
         Ok(_) => Err(errors),
-        Err(error) => Err(AssemblyErrors { routes: error.faults, ..errors }),
+        Err(error) => {
+            errors.routes = error.faults;
+            // That a route leads to a provider that could not be built is told by the provider's own fault.
+            let unbuilt = |name: &String| errors.providers.iter().any(|(unbuilt, _)| unbuilt == name);
+            errors.routes.retain(
+                |fault| !matches!(fault, BuildFault::UnknownProvider { provider, .. } if unbuilt(provider)),
+            );
+            Err(errors)
+        }
     }
 }
 

@@ -64,7 +64,7 @@ pub struct Server {
     pub strategy: Strategy,
     /// Largest request body. Unit: bytes.
     pub max_body_bytes: usize,
-    /// Longest time for one call, all attempts together. `None`: each attempt has its provider's limits.
+    /// Longest time until an answer begins, all attempts together. `None`: each attempt has its provider's limits.
     pub request_timeout: Option<Duration>,
     /// Time that calls in flight get to finish after a stop signal.
     pub drain_timeout: Duration,
@@ -134,6 +134,11 @@ pub struct Environment(BTreeMap<String, String>);
 /// that are not set, aliases that go in a circle.
 pub fn load(options: &LoadOptions) -> Result<Config, ConfigErrors> {
     resolve::load(options)
+}
+
+/// Where a provider is in [`Config::origins`]. One with a fault may go by its path in the file, which no name looks like.
+fn provider_path(name: &str) -> String {
+    if name.contains('[') { name.to_owned() } else { format!("providers.{name}") }
 }
 
 /// Every key with what it takes, its default and what it does, as Markdown.

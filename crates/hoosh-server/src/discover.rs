@@ -1,8 +1,8 @@
 //! Which providers there are if none is configured: model servers on this machine, and vendors whose key is at hand.
 //!
 //! A server is taken for what usually listens on its port, or for what its own listing says, and only if it lists its
-//! models like one. Nothing beyond the loopback address is contacted: that a vendor's key works is for the first call
-//! to find out.
+//! models like one. Nothing beyond the loopback address is contacted to find them: that a vendor's key works is for the first
+//! call to find out.
 
 use std::collections::BTreeSet;
 

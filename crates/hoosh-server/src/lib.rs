@@ -52,6 +52,7 @@ pub async fn run(
     let listing = {
         let app = Arc::clone(&app);
         async move {
+            // So that the first question for models need not wait. Vendors are not asked unbidden.
             app.gateway.warm_up().await;
             std::future::pending::<()>().await;
         }

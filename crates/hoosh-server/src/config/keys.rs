@@ -123,7 +123,8 @@ pub(crate) const KEYS: &[Key] = &[
         path: "server.request_timeout_secs",
         kind: Kind::Seconds { zero: false },
         default: Fallback::Open("none; each attempt has its provider's limits"),
-        doc: "Longest time until an answer begins, all attempts together. A stream that has begun is bounded by its provider's `total_timeout_secs`.",
+        doc: "Longest time until an answer begins, all attempts together; one that is not streamed begins when it is \
+              whole. A stream that has begun is bounded by its provider's `total_timeout_secs`.",
     },
     Key {
         path: "server.drain_timeout_secs",
@@ -216,13 +217,14 @@ pub(crate) const KEYS: &[Key] = &[
         path: "providers[].connect_timeout_secs",
         kind: Kind::Seconds { zero: false },
         default: Fallback::Time(limits::CONNECT_TIME_MAX),
-        doc: "Time to open a connection.",
+        doc: "Time to open a connection, TLS included.",
     },
     Key {
         path: "providers[].first_byte_timeout_secs",
         kind: Kind::Seconds { zero: false },
         default: Fallback::Time(limits::FIRST_BYTE_TIME_MAX),
-        doc: "Time from a streamed request to the head of its answer.",
+        doc: "Time from a streamed request to the head of its answer. What is not streamed shows nothing before its \
+              whole answer is there: `total_timeout_secs` bounds that.",
     },
     Key {
         path: "providers[].idle_timeout_secs",

@@ -2,7 +2,7 @@
 //!
 //! Reads everything and collects every fault. What the settings add up to is [`resolve`](super::resolve)'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) warnings: Vec<(Place, String)>,
     /// Where each key that was said somewhere was said, by its path.
     pub(crate) origins: BTreeMap<String, Place>,
+    /// Names of providers that could be read in part only.
+    pub(crate) unread: BTreeSet<String>,
 }
 
 /// The settings of one section, or of one entry of a list.
@@ -67,7 +69,8 @@ struct At {
 impl<'a> Reader<'a> {
     /// Reads nothing yet.
     pub(crate) fn new(layers: &'a Layers, env: &'a Environment, faults: Vec<Fault>) -> Self {
-        Self { layers, env, faults, warnings: Vec::new(), origins: BTreeMap::new() }
+        let (origins, unread) = (BTreeMap::new(), BTreeSet::new());
+        Self { layers, env, faults, warnings: Vec::new(), origins, unread }
     }
 
     /// Reads a section by the rows of the key table called `rows`; `values` has the defaults in it.
@@ -297,7 +300,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A list whose elements are read by `element`. Faults of one do not hide those of the next.
+    /// A list whose elements are read by `element`. Faults of one hide neither those of the next nor what is wrong with
+    /// the others together: with a fault it is what could be read.
     fn list<T>(
         &mut self,
         at: &At,
@@ -321,7 +325,7 @@ impl<'a> Reader<'a> {
                 None => complete = false,
             }
         }
-        complete.then_some(elements)
+        (complete || !elements.is_empty()).then_some(elements)
     }
 
     /// Text, with its variables filled in if it is of the file.

@@ -12,24 +12,33 @@ use super::fault::{ConfigErrors, Fault, Place, nearest};
 use super::file::File;
 use super::layers::Layers;
 use super::reader::{Reader, Section, elsewhere, plain, type_name};
+use super::trial::{refused, settle_routes};
 use super::variables::expand;
-use super::{Auth, Config, Environment, Flags, LoadOptions, Provider, Server, keys, settle_routes};
+use super::{Auth, Config, Environment, Flags, LoadOptions, Provider, Server, keys, provider_path};
 
 /// A provider whose name is still to be found.
 struct Unnamed {
     /// Where it is: `providers[0]`.
     path: String,
     name: Option<String>,
+    /// Whether its type is known. If not, that is a fault, and `provider` has a stand-in.
+    typed: bool,
+    /// Whether all of it could be read.
+    whole: bool,
     provider: Provider,
 }
 
 pub(crate) fn load(options: &LoadOptions) -> Result<Config, ConfigErrors> {
-    let file = match File::find(options) {
-        Some((path, named_by)) => Some(File::read(path, named_by, &options.directory)?),
-        None => None,
-    };
-    let mut sources: Vec<String> = file.iter().map(|file| file.path.display().to_string()).collect();
     let mut faults = Vec::new();
+    let read = |(path, named_by)| match File::read(path, named_by, &options.directory) {
+        Ok(file) => Some(file),
+        Err(errors) => {
+            faults.extend(errors.faults);
+            None
+        }
+    };
+    let file = File::find(options).and_then(read);
+    let mut sources: Vec<String> = file.iter().map(|file| file.path.display().to_string()).collect();
     let layers = Layers::stack(file, &options.env, &options.flags, &mut faults);
     let mut reader = Reader::new(&layers, &options.env, faults);
     let mut config = reader.config();
@@ -40,15 +49,17 @@ pub(crate) fn load(options: &LoadOptions) -> Result<Config, ConfigErrors> {
     config.origins = reader.origins;
     reader.warnings.sort_by(|(one, _), (other, _)| one.rank().cmp(&other.rank()));
     config.warnings = reader.warnings.iter().map(|(place, says)| format!("{place}: {says}")).collect();
+    // What could be read is tried in spite of what could not, so that all is told at once.
     let mut faults = reader.faults;
-    // Found providers may serve what an alias leads to: then the routes are settled when they are known.
-    if !config.discover
-        && let Err(errors) = settle_routes(&mut config)
-    {
-        // What could be read is tried in spite of what could not, so that all is told at once.
-        faults.extend(errors.faults);
+    faults.extend(refused(&config, &reader.unread));
+    if !faults.is_empty() {
+        return Err(ConfigErrors::new(faults));
     }
-    if faults.is_empty() { Ok(config) } else { Err(ConfigErrors::new(faults)) }
+    // Found providers may serve what an alias leads to: then the routes are settled when they are known.
+    if !config.discover {
+        settle_routes(&mut config)?;
+    }
+    Ok(config)
 }
 
 /// The server section that nobody said anything of.
@@ -125,7 +136,12 @@ impl Reader<'_> {
         for (index, entry) in entries.into_iter().enumerate() {
             let path = format!("providers[{index}]");
             match entry {
-                Value::Dict(_, values) => unnamed.extend(self.provider(path, values)),
+                Value::Dict(_, values) => {
+                    let before = self.faults.len();
+                    let entry = self.provider(path, values);
+                    let whole = self.faults.len() == before;
+                    unnamed.extend(entry.map(|entry| Unnamed { whole, ..entry }));
+                }
                 other => {
                     let problem = format!("expected a section [[providers]], found {}", type_name(&other));
                     self.fault(&path, problem);
@@ -135,7 +151,7 @@ impl Reader<'_> {
         self.named(unnamed)
     }
 
-    /// One entry; `None` if it has no type that can be asked.
+    /// One entry; `None` if it is left out, with a warning.
     fn provider(&mut self, path: String, mut values: Dict) -> Option<Unnamed> {
         if let Some(Value::String(tag, text)) = values.get("type")
             && keys::LEGACY_TYPES.contains(&plain(text).as_str())
@@ -161,10 +177,11 @@ impl Reader<'_> {
         if !has_type {
             self.fault(&path, "`type` is missing: which kind of provider is it?");
         }
-        let kind = section.provider_type("type")?;
+        // A type that is not known must not hide what else is wrong with the entry.
+        let known = section.provider_type("type");
+        let kind = known.unwrap_or(ProviderType::OpenAiCompatible);
         let preset = preset(kind);
-        let needs_url = preset.host.is_empty() && !has_url;
-        if needs_url {
+        if known.is_some() && preset.host.is_empty() && !has_url {
             self.fault(&path, format!("`base_url` is missing: type `{kind}` has no address of its own"));
         }
         let name = section.text("name");
@@ -199,8 +216,7 @@ impl Reader<'_> {
             enabled,
             max_tokens_limit: section.whole("max_tokens_limit"),
         };
-        // What cannot be tried is left out of the trial of the rest.
-        (!needs_url).then_some(Unnamed { path, name, provider })
+        Some(Unnamed { path, name, typed: known.is_some(), whole: true, provider })
     }
 
     /// The key that the type's own variable holds. It only goes where its vendor is: a key for one vendor must not reach
@@ -230,24 +246,26 @@ impl Reader<'_> {
     }
 
     /// Gives every provider a name of its own: what is said is kept, the others are called by their type.
-    fn named(&mut self, unnamed: Vec<Unnamed>) -> Vec<Provider> {
+    ///
+    /// With a fault, one that shares its name goes by its type as well, and one without a type by its path.
+    fn named(&mut self, mut unnamed: Vec<Unnamed>) -> Vec<Provider> {
         let mut taken = BTreeSet::new();
-        let mut unnamed = unnamed;
-        unnamed.retain(|entry| {
-            let Some(name) = entry.name.as_ref().filter(|name| !taken.insert((*name).clone())) else {
-                return true;
-            };
-            let problem = format!("there is another provider called `{name}`");
-            self.fault(&format!("{}.name", entry.path), problem);
-            false
-        });
+        for entry in &mut unnamed {
+            if let Some(name) = entry.name.take_if(|name| !taken.insert(name.clone())) {
+                let problem = format!("there is another provider called `{name}`");
+                self.fault(&format!("{}.name", entry.path), problem);
+            }
+        }
         let mut providers = Vec::with_capacity(unnamed.len());
-        for Unnamed { path, name, mut provider } in unnamed {
+        for Unnamed { path, name, typed, whole, mut provider } in unnamed {
             let name = name.unwrap_or_else(|| {
-                let name = free_name(provider.settings.kind, &taken);
+                let name = if typed { free_name(provider.settings.kind, &taken) } else { path.clone() };
                 taken.insert(name.clone());
                 name
             });
+            if !whole {
+                self.unread.insert(name.clone());
+            }
             self.rename_origins(&path, &name);
             provider.settings.name = Some(name);
             providers.push(provider);
@@ -259,11 +277,12 @@ impl Reader<'_> {
     fn rename_origins(&mut self, path: &str, name: &str) {
         let prefix = format!("{path}.");
         let place = self.layers.place_in_file(path);
-        self.origins.insert(format!("providers.{name}"), place);
+        let named = provider_path(name);
+        self.origins.insert(named.clone(), place);
         let own: Vec<String> = self.origins.keys().filter(|key| key.starts_with(&prefix)).cloned().collect();
         for key in own {
             if let Some(place) = self.origins.remove(&key) {
-                self.origins.insert(format!("providers.{name}.{}", &key[prefix.len()..]), place);
+                self.origins.insert(format!("{named}.{}", &key[prefix.len()..]), place);
             }
         }
     }

@@ -1,11 +1,25 @@
 //! Puts providers and routes together once, to see whether they can be, and says where what is wrong was written.
 
+use std::collections::BTreeSet;
+
 use hoosh_providers::SettingsError;
 use hoosh_router::BuildFault;
 
-use super::Config;
 use super::fault::{ConfigErrors, Fault, Place};
+use super::file::join;
+use super::{Config, provider_path};
 use crate::assembly::{self, AssemblyErrors};
+
+/// What providers and router refuse, but for aliases that lead nowhere: the providers may not all be known yet.
+///
+/// The settings of the providers called in `unread` could not be read as they are written, so that what is said of them
+/// would not be what the user wrote; what is wrong with their models still counts.
+pub(crate) fn refused(config: &Config, unread: &BTreeSet<String>) -> Vec<Fault> {
+    let Err(mut errors) = assembly::router(config) else { return Vec::new() };
+    errors.providers.retain(|(name, _)| !unread.contains(name));
+    errors.routes.retain(|fault| !leads_nowhere(fault));
+    placed(config, &errors)
+}
 
 /// Checks that the routes can be built, and takes out of the aliases what leads nowhere.
 ///
@@ -17,24 +31,23 @@ use crate::assembly::{self, AssemblyErrors};
 /// What the providers and the router refuse.
 pub(crate) fn settle_routes(config: &mut Config) -> Result<(), ConfigErrors> {
     loop {
-        let Err(AssemblyErrors { providers, routes }) = assembly::router(config) else { return Ok(()) };
-        let (nowhere, routes): (Vec<_>, Vec<_>) =
-            routes.into_iter().partition(|fault| matches!(fault, BuildFault::AliasToNowhere { .. }));
-        let providers = providers.into_iter().map(|(name, SettingsError { field, problem })| {
-            let key = format!("providers.{name}.{field}");
-            Fault::new(place(config, &key), key, problem)
-        });
-        let faults: Vec<Fault> = providers.chain(routes.iter().map(|fault| placed(config, fault))).collect();
+        let Err(mut errors) = assembly::router(config) else { return Ok(()) };
+        let nowhere: Vec<BuildFault> = errors.routes.extract_if(.., |fault| leads_nowhere(fault)).collect();
+        let faults = placed(config, &errors);
         if !faults.is_empty() {
             return Err(ConfigErrors::new(faults));
         }
         for fault in nowhere {
             let BuildFault::AliasToNowhere { alias, target } = &fault else { continue };
-            let place = place(config, &format!("aliases.{alias}"));
+            let place = place(config, &join("aliases", alias));
             config.warnings.push(format!("{place}: {fault}; it is left out"));
             leave_out(config, target);
         }
     }
+}
+
+fn leads_nowhere(fault: &BuildFault) -> bool {
+    matches!(fault, BuildFault::AliasToNowhere { .. })
 }
 
 /// Takes a target out of all aliases, and then what only led there. Each turn of the caller's loop takes one out.
@@ -51,19 +64,28 @@ fn leave_out(config: &mut Config, target: &str) {
     }
 }
 
-/// A router's fault with the place of what it is about.
-fn placed(config: &Config, fault: &BuildFault) -> Fault {
-    let key = match fault {
+/// The faults, each with the place of what it is about.
+fn placed(config: &Config, errors: &AssemblyErrors) -> Vec<Fault> {
+    let settings = errors.providers.iter().map(|(name, SettingsError { field, problem })| {
+        (format!("{}.{field}", provider_path(name)), problem.clone())
+    });
+    let routes = errors.routes.iter().map(|fault| (key(fault), fault.to_string()));
+    let faults = settings.chain(routes);
+    faults.map(|(key, problem)| Fault::new(place(config, &key), key, problem)).collect()
+}
+
+/// The key that a router's fault is about.
+fn key(fault: &BuildFault) -> String {
+    match fault {
         BuildFault::BadProvider { provider, .. } | BuildFault::UnknownProvider { provider, .. } => {
-            format!("providers.{provider}")
+            provider_path(provider)
         }
-        BuildFault::BadPattern { provider, .. } => format!("providers.{provider}.models"),
+        BuildFault::BadPattern { provider, .. } => format!("{}.models", provider_path(provider)),
         BuildFault::BadAlias { alias, .. }
         | BuildFault::AliasTooDeep { alias }
-        | BuildFault::AliasToNowhere { alias, .. } => format!("aliases.{alias}"),
-        BuildFault::AliasCircle { path } => format!("aliases.{}", path.first().map_or("", String::as_str)),
-    };
-    Fault::new(place(config, &key), key, fault.to_string())
+        | BuildFault::AliasToNowhere { alias, .. } => join("aliases", alias),
+        BuildFault::AliasCircle { path } => join("aliases", path.first().map_or("", String::as_str)),
+    }
 }
 
 /// Where a key was said, or the entry that it is of.
