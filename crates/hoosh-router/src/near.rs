@@ -39,12 +39,22 @@ fn similarity(wanted: &str, name: &str) -> f64 {
 /// One that is twice as long is not a slip; not comparing it also bounds what a caller's 256-byte name costs us.
 fn whole_similarity(wanted: &str, name: &str) -> f64 {
     let (short, long) = (wanted.len().min(name.len()), wanted.len().max(name.len()));
-    if short * 2 <= long { 0.0 } else { strsim::jaro_winkler(wanted, name) }
+    if short * 2 <= long {
+        return 0.0;
+    }
+    // The first is blind to a letter left out where it comes twice (`srved` for `served`), the second to swapped parts.
+    strsim::jaro_winkler(wanted, name).max(strsim::normalized_damerau_levenshtein(wanted, name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_letter_left_out_is_a_slip_wherever_it_is() {
+        assert_eq!(near("srved-model", ["served-model"]), ["served-model"]);
+        assert_eq!(near("lama3.2", ["llama3.2"]), ["llama3.2"]);
+    }
 
     const KNOWN: [&str; 10] = [
         "smollm2-135m",
