@@ -218,3 +218,24 @@ async fn compressed_bodies_are_refused_and_said() {
     assert_eq!(response.status(), 400);
     assert_eq!(json(response).await["error"]["code"], "unsupported_encoding");
 }
+
+#[tokio::test]
+async fn pages_of_other_sites_cannot_spend_where_no_key_is_wanted() {
+    let (hoosh, upstream) = one().await;
+    upstream.always(Script::json(completion("ok")));
+    for (origin, status) in [("https://evil.example", 403), ("http://localhost:3000", 200)] {
+        let request = testkit::client().post(hoosh.url("/v1/chat/completions")).header("origin", origin);
+        // What a page may send without asking first.
+        let request = request.header("content-type", "text/plain").body(chat_body("m", false));
+        assert_eq!(request.send().await.unwrap().status(), status, "{origin}");
+    }
+    assert_eq!(upstream.requests("/chat/completions").len(), 1);
+}
+
+#[tokio::test]
+async fn a_path_without_its_version_is_pointed_to_the_right_one() {
+    let (hoosh, _upstream) = one().await;
+    let response = hoosh.post("/chat/completions", chat_body("m", false)).await;
+    assert_eq!(response.status(), 404);
+    assert!(response.text().await.unwrap().contains("did you mean /v1/chat/completions?"));
+}

@@ -53,6 +53,12 @@ async fn a_cut_in_the_middle_of_an_event() {
 }
 
 #[tokio::test]
+async fn garbage_in_the_middle() {
+    let pieces = [chunk(r#"{"content":"first token"}"#), "data: {not json\n\n".to_owned(), sse("[DONE]")];
+    check_broken(Script::stream(pieces), "upstream_garbage").await;
+}
+
+#[tokio::test]
 async fn silence() {
     let script = Script::broken_stream([chunk(r#"{"content":"first token"}"#)], End::Silence);
     check_broken(script, "upstream_timeout").await;

@@ -142,3 +142,6 @@ pub const CLIENT_STALL_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// How often that is looked at: every 5 s.
 pub const CLIENT_STALL_CHECK: Duration = Duration::from_secs(5);
+
+/// Connections that wait to be accepted: 1,024. With the usual 128 a burst of 500 waits a second for its second try.
+pub const LISTEN_BACKLOG: u32 = 1_024;

@@ -70,6 +70,7 @@ impl ReplyStream {
 
     /// The last bytes of a stream that broke: an error event.
     fn broken(&mut self, failure: UpstreamFailure) -> Bytes {
+        let failure = self.settlement.named(failure);
         let mut out = Vec::with_capacity(256);
         if let Some(codec) = self.dialect.codec() {
             codec.stream_encoder(false).problem(&Problem::from(&failure), &mut out);
@@ -98,7 +99,7 @@ impl Stream for ReplyStream {
                 let reported = lane.reported();
                 this.lane = None;
                 this.settlement.settle(match reported {
-                    Some(failure) => Outcome::Truncated(failure),
+                    Some(failure) => Outcome::Truncated(this.settlement.named(failure)),
                     None => Outcome::Answered,
                 });
                 Poll::Ready(None)

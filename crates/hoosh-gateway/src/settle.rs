@@ -135,6 +135,14 @@ impl Settlement {
         }
     }
 
+    /// The failure with the name of who answers on it.
+    pub(crate) fn named(&self, failure: UpstreamFailure) -> UpstreamFailure {
+        match &self.provider {
+            Some(provider) if failure.provider.is_empty() => failure.at(provider.name()),
+            _ => failure,
+        }
+    }
+
     /// What the usage seen so far costs.
     pub(crate) fn cost(&self) -> Option<NanoUsd> {
         let (usage, provider) = (self.usage?, self.provider.as_ref()?);

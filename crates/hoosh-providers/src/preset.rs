@@ -60,12 +60,14 @@ const LOCAL: Preset = Preset {
     lists_models: true,
     models: &[],
     local: true,
-    quirks: Quirks::NONE,
+    // Of servers in many builds some close after the finish reason without a last word; that the body itself ended
+    // properly is HTTP's to say.
+    quirks: Quirks { done_optional: true, ..Quirks::NONE },
     source: "",
 };
 
 /// The same for a remote API that only chats.
-const REMOTE: Preset = Preset { local: false, dialects: CHAT, ..LOCAL };
+const REMOTE: Preset = Preset { local: false, dialects: CHAT, quirks: Quirks::NONE, ..LOCAL };
 
 /// Every kind of provider, in the order of their names.
 pub static PRESETS: &[Preset] = &[

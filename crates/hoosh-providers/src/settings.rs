@@ -88,7 +88,11 @@ impl ProviderSettings {
             return Err(wrong("holds a query, which cannot be kept".to_owned()));
         }
         let path = uri.path().trim_end_matches('/');
-        let path = if path.is_empty() { preset.api_path } else { path };
+        // The address of the endpoint itself, as vendors' examples show it.
+        let path = path.strip_suffix("/chat/completions").unwrap_or(path);
+        // The API's path without its version is how hoosh 1.3 wrote it (`https://api.groq.com/openai`).
+        let unversioned = preset.api_path.strip_suffix("/v1");
+        let path = if path.is_empty() || unversioned == Some(path) { preset.api_path } else { path };
         let (scheme, authority) =
             (uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", |a| a.as_str()));
         Ok(format!("{scheme}://{authority}{path}"))
@@ -122,6 +126,13 @@ mod tests {
         check(ProviderType::Ollama, None, Ok("http://127.0.0.1:11434/v1"));
         check(ProviderType::Ollama, Some("http://box:1"), Ok("http://box:1/v1"));
         check(ProviderType::Groq, Some("https://api.groq.com/"), Ok("https://api.groq.com/openai/v1"));
+        check(ProviderType::Groq, Some("https://api.groq.com/openai"), Ok("https://api.groq.com/openai/v1"));
+        check(
+            ProviderType::OpenRouter,
+            Some("https://openrouter.ai/api"),
+            Ok("https://openrouter.ai/api/v1"),
+        );
+        check(ProviderType::OpenAi, Some("http://x/v1/chat/completions"), Ok("http://x/v1"));
         check(ProviderType::Perplexity, None, Ok("https://api.perplexity.ai"));
         check(ProviderType::OpenAiCompatible, Some("http://[::1]:9/api/v2/"), Ok("http://[::1]:9/api/v2"));
     }

@@ -19,7 +19,7 @@ use crate::plan::{self, Candidate, Objection, PassedOver, Plan, Query, Way, Why}
 use crate::strategy::{Entry, Strategy, Turn};
 
 /// The priority of a route that does not say: 100, so that there is room before and behind it.
-pub const PRIORITY_DEFAULT: u32 = 100;
+pub const PRIORITY_DEFAULT: u32 = 10;
 
 /// A rule that sends some models to a provider.
 ///

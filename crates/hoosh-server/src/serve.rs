@@ -174,7 +174,10 @@ async fn route(
     let (endpoint, rest) = match app.routes.find(request.method(), path) {
         Found::Endpoint(endpoint, rest) => (endpoint, rest),
         Found::Nothing => {
-            return Err(ServerError::NoSuchPath { method: request.method().clone(), path: path.to_owned() });
+            let versioned = format!("/v1{path}");
+            let found = app.routes.find(request.method(), &versioned) != Found::Nothing;
+            let (method, path) = (request.method().clone(), path.to_owned());
+            return Err(ServerError::NoSuchPath { method, path, near: found.then_some(versioned) });
         }
         Found::OtherMethods(allowed) => {
             let (method, path) = (request.method().clone(), path.to_owned());
@@ -187,6 +190,9 @@ async fn route(
     }
     if let Endpoint::Call(spoken) = endpoint {
         *dialect = spoken;
+    }
+    if app.keys.are_none() && app.cors.is_foreign(request.headers()) {
+        return Err(ServerError::ForeignPage);
     }
     let caller = app.keys.caller(request.headers()).map_err(ServerError::Denied)?;
     match endpoint {

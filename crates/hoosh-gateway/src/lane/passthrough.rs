@@ -66,6 +66,8 @@ struct PassedStream {
     /// The last piece ended in the CR of an event, hidden or not: an LF that comes next belongs to it.
     ended_in_cr: Option<bool>,
     reported: Option<UpstreamFailure>,
+    /// What is told when everything ready has been given: an event that is none of the dialect.
+    failed: Option<UpstreamFailure>,
     /// Runs from the stream's last word on: the provider has this long to close it.
     closing: Option<Pin<Box<Sleep>>>,
 }
@@ -83,6 +85,7 @@ impl PassedStream {
             ends: Vec::new(),
             ended_in_cr: None,
             reported: None,
+            failed: None,
             closing: None,
         }
     }
@@ -126,7 +129,9 @@ impl PassedStream {
             };
             // Output behind a fault does not make the fault one that came after output.
             output |= seen.output && fault.is_none();
-            ends.push((event.end, hide && seen.usage_only));
+            // Garbage, and what comes after it, is not shown.
+            let garbage = matches!(fault, Some(DecodeError::Field(_)));
+            ends.push((event.end, garbage || (hide && seen.usage_only)));
         });
         framed.map_err(|error| UpstreamFailure::from(DecodeError::from(error)))?;
         self.show_events(piece)?;
@@ -172,10 +177,17 @@ impl PassedStream {
         Ok(())
     }
 
-    /// An event that the caller sees as it is, but that is no part of a good answer.
+    /// An event that is no part of a good answer: the provider's own error, which the caller sees as it is, or garbage,
+    /// which ends the stream.
     fn note(&mut self, fault: DecodeError) {
-        if let DecodeError::Reported(failure) = fault {
-            self.reported.get_or_insert(*failure);
+        match fault {
+            DecodeError::Reported(failure) => {
+                self.reported.get_or_insert(*failure);
+            }
+            fault => {
+                self.bytes = None;
+                self.failed = Some(fault.into());
+            }
         }
     }
 
@@ -214,7 +226,7 @@ impl Lane for PassedStream {
             if let Some(ready) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(ready)));
             }
-            let Some(bytes) = self.bytes.as_mut() else { return Poll::Ready(None) };
+            let Some(bytes) = self.bytes.as_mut() else { return Poll::Ready(self.failed.take().map(Err)) };
             let piece = match bytes.as_mut().poll_next(cx) {
                 Poll::Pending if !self.tap.is_done() => return Poll::Pending,
                 Poll::Pending => {

@@ -57,7 +57,7 @@ fn the_lower_priority_is_first_then_the_more_specific_pattern_then_the_order() {
         "llama3",
         None,
         "llamacpp/llama3 (pattern `llama3`, priority 1), then ollama/llama3 (pattern `llama*`, priority 1), \
-         then groq/llama3 (pattern `llama*`, priority 5), then openrouter/llama3 (pattern `*`, priority 100); \
+         then groq/llama3 (pattern `llama*`, priority 5), then openrouter/llama3 (pattern `*`, priority 10); \
          not retired (its route is disabled)",
     );
     check(
@@ -66,7 +66,7 @@ fn the_lower_priority_is_first_then_the_more_specific_pattern_then_the_order() {
         None,
         "ollama/smollm2-135m (pattern `smollm2-135m`, priority 1), \
          then llamacpp/smollm2-135m (pattern `smollm2-*`, priority 1), \
-         then openrouter/smollm2-135m (pattern `*`, priority 100)",
+         then openrouter/smollm2-135m (pattern `*`, priority 10)",
     );
 }
 
@@ -78,7 +78,7 @@ fn a_provider_is_asked_once_for_a_model_by_its_best_route() {
         None,
         "ollama/llama-3.3-70b (pattern `llama*`, priority 1), \
          then groq/llama-3.3-70b (pattern `llama-3.3-70b`, priority 2), \
-         then openrouter/llama-3.3-70b (pattern `*`, priority 100); not retired (its route is disabled)",
+         then openrouter/llama-3.3-70b (pattern `*`, priority 10); not retired (its route is disabled)",
     );
 }
 
@@ -88,13 +88,13 @@ fn a_request_over_a_routes_limit_does_not_go_that_way() {
         &house(),
         "llama2",
         Some(1001),
-        "ollama/llama2 (pattern `llama*`, priority 1), then openrouter/llama2 (pattern `*`, priority 100); \
+        "ollama/llama2 (pattern `llama*`, priority 1), then openrouter/llama2 (pattern `*`, priority 10); \
          not groq (its route allows 1000 tokens, 1001 asked); not retired (its route is disabled)",
     );
     let route = Route { max_tokens_limit: Some(10), ..Route::to("a") };
     let table = RouteTable::new(providers(["a"]), vec![route], vec![]).unwrap();
-    check(&table, "m", Some(10), "a/m (pattern `*`, priority 100)");
-    check(&table, "m", None, "a/m (pattern `*`, priority 100)");
+    check(&table, "m", Some(10), "a/m (pattern `*`, priority 10)");
+    check(&table, "m", None, "a/m (pattern `*`, priority 10)");
     check(&table, "m", Some(11), "nobody; not a (its route allows 10 tokens, 11 asked)");
     check(&table, "a/m", Some(11), "nobody; not a (its route allows 10 tokens, 11 asked)");
 }
@@ -104,8 +104,8 @@ fn a_provider_can_be_named() {
     check(&house(), "groq/llama3", None, "groq/llama3 (provider named)");
     check(&house(), "groq/never-heard-of", None, "groq/never-heard-of (provider named)");
     check(&house(), "openrouter/meta-llama/Llama-3", None, "openrouter/meta-llama/Llama-3 (provider named)");
-    check(&house(), "nobody/llama3", None, "openrouter/nobody/llama3 (pattern `*`, priority 100)");
-    check(&house(), "groq/", None, "openrouter/groq/ (pattern `*`, priority 100)");
+    check(&house(), "nobody/llama3", None, "openrouter/nobody/llama3 (pattern `*`, priority 10)");
+    check(&house(), "groq/", None, "openrouter/groq/ (pattern `*`, priority 10)");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_name_that_is_spelled_out_is_one_name_even_if_it_looks_like_a_providers() {
         "meta-llama/Llama-3",
         None,
         "groq/meta-llama/Llama-3 (pattern `meta-llama/Llama-3`, priority 1), \
-         then meta-llama/meta-llama/Llama-3 (pattern `*`, priority 100)",
+         then meta-llama/meta-llama/Llama-3 (pattern `*`, priority 10)",
     );
     check(&table(&names), "meta-llama/Llama-4", None, "meta-llama/Llama-4 (provider named)");
     check(
@@ -147,7 +147,7 @@ fn an_alias_keeps_the_order_of_its_targets() {
     let fast = "llamacpp/llama3 (alias `fast`, pattern `llama3`, priority 1), \
                 then ollama/llama3 (alias `fast`, pattern `llama*`, priority 1), \
                 then groq/llama3 (alias `fast`, pattern `llama*`, priority 5), \
-                then openrouter/llama3 (alias `fast`, pattern `*`, priority 100), \
+                then openrouter/llama3 (alias `fast`, pattern `*`, priority 10), \
                 then groq/llama-3.1-8b-instant (alias `fast`, provider named); \
                 not retired (its route is disabled)";
     check(&house(), "fast", None, fast);
@@ -167,7 +167,7 @@ fn an_alias_that_names_a_candidate_again_does_not_ask_it_again() {
         "llamacpp/llama3 (alias `twice`, pattern `llama3`, priority 1), \
          then ollama/llama3 (alias `twice`, pattern `llama*`, priority 1), \
          then groq/llama3 (alias `twice`, pattern `llama*`, priority 5), \
-         then openrouter/llama3 (alias `twice`, pattern `*`, priority 100); \
+         then openrouter/llama3 (alias `twice`, pattern `*`, priority 10); \
          not retired (its route is disabled)",
     );
 }
@@ -264,7 +264,7 @@ fn aliases_are_followed_so_far_and_no_further() {
         (0..length).map(one).collect()
     };
     let table = RouteTable::new(providers(["a"]), vec![], chain(hops_max)).unwrap();
-    check(&table, "a0", None, "a/m (alias `a0`, pattern `*`, priority 100)");
+    check(&table, "a0", None, "a/m (alias `a0`, pattern `*`, priority 10)");
 
     let fault = "alias `a0` leads through more than 8 aliases";
     check_faults(&["a"], vec![], chain(hops_max + 1), &[fault]);
@@ -277,7 +277,7 @@ fn aliases_that_branch_at_every_hop_cost_no_more_than_they_are() {
     let mut aliases: Vec<_> = (0..7).map(branch).collect();
     aliases.push(alias("a7", &["m"]));
     let table = RouteTable::new(providers(["a"]), vec![], aliases).unwrap();
-    check(&table, "a0", None, "a/m (alias `a0`, pattern `*`, priority 100)");
+    check(&table, "a0", None, "a/m (alias `a0`, pattern `*`, priority 10)");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use hoosh_core::FidelityNote;
 use hoosh_core::dialect::Dialect;
 use hoosh_gateway::{Call, CallerId, Reply, ReplyBody, RequestId};
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
@@ -20,7 +20,8 @@ pub(crate) async fn call(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, ServerError> {
     refuse_compressed(request.headers())?;
-    let body = body::read(request.into_body(), app.max_body_bytes, app.body_timeout).await;
+    let waits = request.headers().contains_key(EXPECT);
+    let body = body::read(request.into_body(), waits, app.max_body_bytes, app.body_timeout).await;
     let body = body.map_err(ServerError::Unread)?;
     let call = Call::read(id, caller, dialect, body).map_err(ServerError::Call)?;
     let reply = app.gateway.call(call).await.map_err(ServerError::Call)?;

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use tokio::net::TcpListener;
+use hoosh_core::limits;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::oneshot;
 
 use super::banner::message;
@@ -92,7 +93,15 @@ async fn prepare(options: &LoadOptions) -> Result<(Config, TcpListener, Option<D
 
 /// Takes the address.
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| Failure::Bind { address, error })
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restart must not wait for the last one's connections to be forgotten.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(limits::LISTEN_BACKLOG)
+    };
+    listen().map_err(|error| Failure::Bind { address, error })
 }
 
 /// Says what is served: for people as a page, for log collectors as log lines.

@@ -53,7 +53,8 @@ impl File {
         [Some(PathBuf::from(FILE_NAME)), user.map(|folder| folder.join("hoosh").join(FILE_NAME))]
             .into_iter()
             .flatten()
-            .find(|path| options.directory.join(path).is_file())
+            // Also a folder of that name, which then is a fault: Docker makes one where a mounted file is missing.
+            .find(|path| options.directory.join(path).exists())
             .map(|path| (path, Place::Default))
     }
 

@@ -78,7 +78,12 @@ impl Reader<'_> {
         // What is no section is a fault of the layers already.
         let mut values = |name| root.remove(name).and_then(Value::into_dict).unwrap_or_default();
         let server_section = self.section("server", "server", values("server"));
-        let mut auth = self.section("auth", "auth", values("auth"));
+        let auth = values("auth");
+        let wants_tokens = auth.get("tokens").is_some_and(|value| match value {
+            Value::Array(_, tokens) => !tokens.is_empty(),
+            _ => true,
+        });
+        let mut auth = self.section("auth", "auth", auth);
         let aliases = self.section("aliases", "aliases", values("aliases"));
         let (providers, discover) = match root.remove("providers") {
             None => (Vec::new(), true),
@@ -92,6 +97,14 @@ impl Reader<'_> {
         self.leftovers(root);
         let server = server(server_section);
         let tokens = auth.secrets("tokens").unwrap_or_default();
+        // A variable that is set to nothing must not open the door.
+        if wants_tokens
+            && tokens.is_empty()
+            && self.faults.iter().all(|fault| !fault.key.starts_with("auth.tokens"))
+        {
+            let problem = "holds no token: leave it out if everybody may call, or set what it is read from";
+            self.fault("auth.tokens", problem);
+        }
         if tokens.is_empty() && !server.bind.is_loopback() {
             let says = "`server.bind` lets other machines in and `auth.tokens` is empty: everybody may call";
             self.warn(self.origin("server.bind"), says);
@@ -186,10 +199,8 @@ impl Reader<'_> {
         }
         let name = section.text("name");
         let patterns = section.texts("models");
-        if patterns.as_ref().is_some_and(Vec::is_empty) {
-            let problem = "is empty; leave it out for the type's own models, or write `enabled = false`";
-            self.fault(&format!("{path}.models"), problem);
-        }
+        // hoosh 1.3 takes an empty list for no list.
+        let patterns = patterns.filter(|patterns| !patterns.is_empty());
         let timeouts = Timeouts {
             connect: section.time("connect_timeout_secs").unwrap_or_default(),
             first_byte: section.time("first_byte_timeout_secs").unwrap_or_default(),

@@ -424,14 +424,8 @@ fn missing_and_empty_things_are_faults() {
         &["hoosh.toml:3: providers[0].api_key: the environment variable NONE is not set; set it, write \
            `${NONE:-default}`, or `$$` for a dollar"],
     );
-    check_faults(
-        "[[providers]]\ntype = 'ollama'\nmodels = []",
-        &[],
-        &[
-            "hoosh.toml:3: providers[0].models: is empty; leave it out for the type's own models, or write `enabled = \
-           false`",
-        ],
-    );
+    // hoosh 1.3 takes an empty list for no list.
+    assert_eq!(loaded("[[providers]]\ntype = 'ollama'\nmodels = []", &[]).providers[0].models, ["*"]);
     check_faults("[auth]\ntokens = ['']", &[], &["hoosh.toml:2: auth.tokens[0]: it is empty"]);
     check_faults("[aliases]\nfast = []", &[], &["hoosh.toml:2: aliases.fast: expected at least one model"]);
 }
@@ -726,4 +720,14 @@ fn every_key_of_the_table_has_a_section_and_a_unique_path() {
         assert!(keys::find(section, name).is_some() && seen.insert(key.path), "{}", key.path);
         assert!(key.doc.ends_with('.') && !key.doc.contains('|'), "{}", key.path);
     }
+}
+
+#[test]
+fn a_token_that_is_set_to_nothing_does_not_open_the_door() {
+    let says = "auth.tokens: holds no token: leave it out if everybody may call, or set what it is read from";
+    for empty in ["", ",", " "] {
+        check_faults("[auth]\ntokens = '$T'", &[("T", empty)], &[&format!("hoosh.toml:2: {says}")]);
+    }
+    assert!(loaded("[auth]\ntokens = []", &[]).auth.tokens.is_empty());
+    assert_eq!(loaded("[auth]\ntokens = '$T'", &[("T", "a,b")]).auth.tokens.len(), 2);
 }

@@ -39,6 +39,11 @@ impl Keys {
         Self(tokens.into_iter().map(named).collect())
     }
 
+    /// Whether everybody may call.
+    pub(crate) fn are_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Who sends these headers: by `Authorization: Bearer`, or by `x-api-key` as Anthropic's clients send it.
     pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<CallerId, Denied> {
         if self.0.is_empty() {

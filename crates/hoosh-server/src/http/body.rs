@@ -33,9 +33,18 @@ pub(crate) enum Unread {
     CutOff,
 }
 
-/// Reads a body of at most `bytes_max` bytes within `limit`.
-pub(crate) async fn read(mut body: Incoming, bytes_max: usize, limit: Duration) -> Result<Bytes, Unread> {
+/// Reads a body of at most `bytes_max` bytes within `limit`. A client that `waits` for our word before it sends gets the
+/// refusal at once.
+pub(crate) async fn read(
+    mut body: Incoming,
+    waits: bool,
+    bytes_max: usize,
+    limit: Duration,
+) -> Result<Bytes, Unread> {
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if declared > bytes_max && waits {
+        return Err(Unread::TooLong { bytes_max });
+    }
     let read = if declared > bytes_max {
         Err(Unread::TooLong { bytes_max })
     } else {

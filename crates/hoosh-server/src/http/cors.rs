@@ -1,11 +1,13 @@
 //! Cross-origin requests from browsers: refused unless the configuration names the origin.
 //! Source: Fetch standard, "HTTP CORS protocol", read 2026-11-24.
 
+use std::net::IpAddr;
+
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 
 use super::body::ResponseBody;
 
@@ -22,6 +24,19 @@ impl Cors {
         let origin = headers.get(ORIGIN)?;
         let allowed = self.0.iter().any(|known| known == "*" || known.as_bytes() == origin.as_bytes());
         allowed.then(|| origin.clone())
+    }
+
+    /// Whether a page of another site sends this request, unasked: browsers send simple requests without asking first, and
+    /// where no key is wanted any page could spend the user's money. Pages of this machine may.
+    pub(crate) fn is_foreign(&self, headers: &HeaderMap) -> bool {
+        let Some(origin) = headers.get(ORIGIN) else { return false };
+        if self.allowed_origin(headers).is_some() {
+            return false;
+        }
+        let host = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
+        let host = host.as_ref().and_then(Uri::host).unwrap_or_default();
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host != "localhost" && !address.is_ok_and(|address| address.is_loopback())
     }
 
     /// The answer to a browser that asks before it calls.
@@ -52,5 +67,28 @@ impl Cors {
             ),
         );
         headers.append(VARY, HeaderValue::from_static("origin"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_this_machine_and_those_named_are_not_foreign() {
+        let cors = Cors::new(&["https://app.test".to_owned()]);
+        for (origin, foreign) in [
+            (None, false),
+            (Some("http://localhost:3000"), false),
+            (Some("http://127.0.0.1:8088"), false),
+            (Some("http://[::1]:8088"), false),
+            (Some("https://app.test"), false),
+            (Some("https://evil.test"), true),
+            (Some("http://localhost.evil.test"), true),
+            (Some("null"), true),
+        ] {
+            let headers = origin.map(|origin| (ORIGIN, HeaderValue::from_static(origin)));
+            assert_eq!(cors.is_foreign(&headers.into_iter().collect()), foreign, "{origin:?}");
+        }
     }
 }

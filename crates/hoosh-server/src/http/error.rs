@@ -17,7 +17,9 @@ pub(crate) enum ServerError {
     /// Whoever calls may not.
     Denied(Denied),
     /// There is nothing at this path.
-    NoSuchPath { method: Method, path: String },
+    NoSuchPath { method: Method, path: String, near: Option<String> },
+    /// A page of another site calls, and no key is wanted.
+    ForeignPage,
     /// This path has other methods.
     NoSuchMethod { method: Method, path: String, allowed: Vec<Method> },
     /// There is no such model to show.
@@ -56,6 +58,7 @@ pub(crate) fn response(error: &ServerError, dialect: Dialect) -> Response<Respon
         }
         ServerError::Call(_)
         | ServerError::NoSuchPath { .. }
+        | ServerError::ForeignPage
         | ServerError::NoSuchModel(_)
         | ServerError::Unread(_)
         | ServerError::Compressed { .. }
@@ -95,10 +98,21 @@ fn problem(error: &ServerError) -> Problem {
             "invalid_api_key",
             "the API key is none of this gateway's [auth] tokens",
         ),
-        ServerError::NoSuchPath { method, path } => Problem::new(
-            Kind::NotFound,
-            "unknown_path",
-            format!("nothing is served at {method} {path}; the paths are listed in docs/http-api.md"),
+        ServerError::NoSuchPath { method, path, near } => {
+            let hint = match near {
+                Some(near) => format!("did you mean {near}?"),
+                None => "the API is below /v1".to_owned(),
+            };
+            Problem::new(
+                Kind::NotFound,
+                "unknown_path",
+                format!("nothing is served at {method} {path}; {hint}"),
+            )
+        }
+        ServerError::ForeignPage => Problem::new(
+            Kind::Permission,
+            "origin_not_allowed",
+            "a page of another site may not call a gateway without keys; name its origin in `[server] cors_origins`",
         ),
         ServerError::NoSuchMethod { method, path, allowed } => {
             let allowed: Vec<&str> = allowed.iter().map(Method::as_str).collect();
@@ -160,7 +174,8 @@ mod tests {
         check(upstream(501), 400);
         check(ServerError::Denied(Denied::Missing), 401);
         check(ServerError::Denied(Denied::Wrong), 401);
-        check(ServerError::NoSuchPath { method: Method::GET, path: "/".into() }, 404);
+        check(ServerError::NoSuchPath { method: Method::GET, path: "/".into(), near: None }, 404);
+        check(ServerError::ForeignPage, 403);
         check(
             ServerError::NoSuchMethod { method: Method::GET, path: "/".into(), allowed: vec![Method::POST] },
             405,
