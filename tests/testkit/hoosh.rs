@@ -47,32 +47,22 @@ impl Hoosh {
     pub async fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = refused_port();
-        let file = folder.path().join("hoosh.toml");
-        std::fs::write(&file, format!("[server]\nbind = \"127.0.0.1\"\nport = {port}\n{config}")).unwrap();
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let child = Command::new(binary())
-            .args(["serve", "--config"])
-            .arg(&file)
-            .env_clear()
-            .envs(environment.iter().copied())
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut hoosh = Self { child, port, folder };
-        hoosh.wait_until_up().await;
-        hoosh
+        let text = format!("[server]\nbind = \"127.0.0.1\"\nport = {port}\n{config}");
+        std::fs::write(folder.path().join("other.toml"), text).unwrap();
+        Self::serve(folder, port, &["--config", "other.toml"], environment).await
     }
 
     /// Starts one without any configuration, in an empty folder, with these environment variables and no others.
     pub async fn start_without_config(environment: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let port = refused_port();
+        Self::serve(tempfile::tempdir().unwrap(), port, &["--port", &port.to_string()], environment).await
+    }
+
+    async fn serve(folder: TempDir, port: u16, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let child = Command::new(binary())
-            .args(["serve", "--port", &port.to_string()])
+            .arg("serve")
+            .args(arguments)
             .env_clear()
             .envs(environment.iter().copied())
             .current_dir(folder.path())
