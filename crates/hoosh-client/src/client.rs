@@ -190,7 +190,7 @@ impl HooshClient {
 
     /// Asks how the gateway is. Costs nothing and is done within 10 s.
     ///
-    /// A gateway that is stopping says so, with [`Readiness::Draining`](crate::Readiness::Draining): that is an answer
+    /// A gateway may say that it is stopping, with [`Readiness::Draining`](crate::Readiness::Draining): that is an answer
     /// and no error.
     ///
     /// # Errors

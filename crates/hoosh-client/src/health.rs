@@ -24,7 +24,8 @@ pub struct Health {
 pub enum Readiness {
     /// It does.
     Ok,
-    /// It is stopping: it finishes the calls it has and takes no new ones.
+    /// It is stopping: it finishes the calls it has and takes no new ones. The server of this version takes no connection
+    /// then, so only one behind something that answers for it says so.
     Draining,
     /// A word that this client does not know.
     Other(String),
