@@ -98,8 +98,8 @@ impl HooshClient {
         &self,
         request: &InferenceRequest,
     ) -> Result<(InferenceResponse, CallMeta), ClientError> {
-        let Encoded { body, notes } = encode(request, false);
-        let answer = self.transport()?.send(path(DIALECT), Ask::Whole(body)).await?.accepted().await?;
+        let Encoded { body, notes, .. } = encode(request, false);
+        let answer = self.transport()?.send(CHAT_PATH, Ask::Whole(body)).await?.accepted().await?;
         let meta = CallMeta::read(&answer.headers).with_notes(notes);
         let response = answer.read(|body| codec().decode_reply(body)).await?;
         Ok((InferenceResponse { notes: meta.lossy.clone(), ..response }, meta))
@@ -118,8 +118,8 @@ impl HooshClient {
     ///
     /// Dropping the future or the stream cancels the call.
     pub async fn infer_stream(&self, request: &InferenceRequest) -> Result<InferenceStream, ClientError> {
-        let Encoded { body, notes } = encode(request, true);
-        let answer = self.transport()?.send(path(DIALECT), Ask::Stream(body)).await?.accepted().await?;
+        let Encoded { body, notes, .. } = encode(request, true);
+        let answer = self.transport()?.send(CHAT_PATH, Ask::Stream(body)).await?.accepted().await?;
         answer.check_is_stream()?;
         let meta = CallMeta::read(&answer.headers).with_notes(notes);
         Ok(InferenceStream::new(answer.body, codec().stream_decoder(Quirks::NONE), meta))
@@ -152,8 +152,7 @@ impl HooshClient {
         request: &EmbeddingRequest,
     ) -> Result<(EmbeddingResponse, CallMeta), ClientError> {
         let body = openai_embeddings::encode_request(request, &request.model);
-        let path = path(Dialect::OpenAiEmbeddings);
-        let answer = self.transport()?.send(path, Ask::Whole(body)).await?.accepted().await?;
+        let answer = self.transport()?.send(EMBEDDINGS_PATH, Ask::Whole(body)).await?.accepted().await?;
         let meta = CallMeta::read(&answer.headers);
         Ok((answer.read(openai_embeddings::decode_reply).await?, meta))
     }
@@ -225,16 +224,16 @@ impl HooshClient {
     }
 }
 
+/// Where the gateway takes chats, in segments.
+const CHAT_PATH: [&str; 3] = ["v1", "chat", "completions"];
+/// Where it takes embeddings.
+const EMBEDDINGS_PATH: [&str; 2] = ["v1", "embeddings"];
+
 fn codec() -> &'static dyn Codec {
     match DIALECT.codec() {
         Some(codec) => codec,
         None => unreachable!("{DIALECT} is a dialect of inferences"),
     }
-}
-
-/// The path of a dialect's operation, in segments.
-fn path(dialect: Dialect) -> impl Iterator<Item = &'static str> {
-    std::iter::once("v1").chain(dialect.path().split('/'))
 }
 
 /// Writes a request for the gateway.

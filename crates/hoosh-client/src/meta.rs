@@ -40,7 +40,7 @@ impl CallMeta {
             model: word("x-hoosh-model"),
             attempts: text(headers, "x-hoosh-attempts").and_then(|count| count.parse().ok()),
             cost: text(headers, "x-hoosh-cost").and_then(|amount| amount.parse().ok()),
-            lossy: fields.map(FidelityNote::new).collect(),
+            lossy: fields.map(FidelityNote::parse).collect(),
         }
     }
 

@@ -1,5 +1,8 @@
 //! Embeddings: texts in, vectors out.
 
+use http::HeaderMap;
+
+use crate::failure::FidelityNote;
 use crate::json::Extra;
 use crate::usage::Usage;
 
@@ -38,6 +41,10 @@ pub struct EmbeddingResponse {
     pub usage: Option<Usage>,
     /// Fields that we do not know.
     pub extra: Extra,
+    /// What of the request could not be carried.
+    pub notes: Vec<FidelityNote>,
+    /// What the provider said of its rate limits, see [`rate_limit`](crate::rate_limit).
+    pub limits: HeaderMap,
 }
 
 /// How vectors are written into JSON.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use crate::failure::{FailureKind, Fault, Retry, UpstreamFailure};
+use crate::failure::{FailureKind, Fault, FidelityNote, Retry, UpstreamFailure};
 use crate::json::FieldError;
 
 /// Why a call has no answer. The `Display` is the whole truth for a log; [`Problem`] is what the caller is told.
@@ -19,6 +19,9 @@ pub enum HooshError {
     /// A guard said no.
     #[error("refused by guard `{}`: {}", .0.guard, .0.reason)]
     Refused(#[from] Refusal),
+    /// The call asked that nothing be lost, and every candidate would lose something: what, by provider.
+    #[error("{}", Lossy(.0))]
+    Lossy(Vec<(String, Vec<FidelityNote>)>),
     /// Every candidate failed, or one failed in a way that no other can mend.
     #[error("{}", Attempts(.0))]
     Upstream(Vec<UpstreamFailure>),
@@ -104,6 +107,7 @@ pub enum ProblemKind {
 }
 
 struct Considered<'a>(&'a [(String, String)]);
+struct Lossy<'a>(&'a [(String, Vec<FidelityNote>)]);
 struct Attempts<'a>(&'a [UpstreamFailure]);
 
 // === impl InvalidRequest ===
@@ -157,6 +161,10 @@ impl From<&HooshError> for Problem {
                 Some(failure) => failure.into(),
                 None => Self::new(ProblemKind::Unavailable, "no_provider", "no provider could be asked"),
             },
+            HooshError::Lossy(_) => {
+                let message = format!("{error}; leave them out, or send `x-hoosh-fidelity: report`");
+                Self::new(ProblemKind::InvalidRequest, "not_expressible", message)
+            }
             HooshError::Deadline(limit) => Self::new(
                 ProblemKind::Timeout,
                 "deadline_exceeded",
@@ -190,6 +198,7 @@ impl From<&UpstreamFailure> for Problem {
     /// The vendor's own sentence is shown only where the caller is at fault and can use it.
     fn from(failure: &UpstreamFailure) -> Self {
         let kind = match failure.kind {
+            FailureKind::Invalid if failure.status == Some(413) => ProblemKind::TooLarge,
             FailureKind::Invalid | FailureKind::ContextLength | FailureKind::Unsupported => {
                 ProblemKind::InvalidRequest
             }
@@ -223,7 +232,9 @@ impl From<&UpstreamFailure> for Problem {
         let message = match failure.status {
             _ if caller => failure.message.clone(),
             Some(status) => format!("provider `{}` answered {status}: it {}", failure.provider, failure.kind),
-            None => failure.to_string(),
+            // Our own words, about a connection.
+            None if failure.kind.is_of_the_connection() => failure.to_string(),
+            None => format!("provider `{}` {}", failure.provider, failure.kind),
         };
         let retry_after = match failure.retry {
             Retry::Anywhere { after } => after,
@@ -261,6 +272,18 @@ impl fmt::Display for Considered<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (provider, why)) in self.0.iter().enumerate() {
             write!(f, "{}`{provider}`: {why}", if index == 0 { " (" } else { "; " })?;
+        }
+        if self.0.is_empty() { Ok(()) } else { f.write_str(")") }
+    }
+}
+
+impl fmt::Display for Lossy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no provider can be told all of the request")?;
+        for (index, (provider, notes)) in self.0.iter().enumerate() {
+            let fields: Vec<&str> = notes.iter().map(|note| note.field.as_str()).collect();
+            f.write_str(if index == 0 { " (" } else { "; " })?;
+            write!(f, "`{provider}`: not {}", fields.join(", "))?;
         }
         if self.0.is_empty() { Ok(()) } else { f.write_str(")") }
     }

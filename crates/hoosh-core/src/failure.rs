@@ -3,6 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use crate::limits;
+
 /// Why one attempt at one provider failed.
 ///
 /// `fault` and `retry` are decided by whoever saw the failure (the dialect that read the error body, the transport that
@@ -80,13 +84,36 @@ pub enum Retry {
     },
 }
 
-/// Something of a request that the target dialect cannot express, named in the caller's words (`logit_bias`).
+/// Something that the target dialect cannot express as it was said, named in the caller's words (`logit_bias`).
 ///
 /// Reported as `x-hoosh-lossy`, never dropped in silence.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FidelityNote {
     /// The field, as the caller's dialect names it.
     pub field: String,
+    /// What became of it.
+    pub kind: NoteKind,
+}
+
+/// What is done about what a provider's dialect cannot express.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Fidelity {
+    /// It is reported in `x-hoosh-lossy`.
+    #[default]
+    Report,
+    /// A provider that would lose something is not asked.
+    Strict,
+    /// Nothing is said.
+    Silent,
+}
+
+/// What became of something that the target dialect has no word for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NoteKind {
+    /// It did not arrive.
+    Lost,
+    /// It was put into other words that mean the same to the model.
+    Emulated,
 }
 
 // === impl UpstreamFailure ===
@@ -164,6 +191,13 @@ impl std::error::Error for UpstreamFailure {}
 
 // === impl FailureKind ===
 
+impl FailureKind {
+    /// Whether the provider did not say it, but we saw it.
+    pub fn is_of_the_connection(self) -> bool {
+        matches!(self, Self::Connect | Self::Broken | Self::Timeout | Self::Garbage)
+    }
+}
+
 impl fmt::Display for FailureKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -185,14 +219,146 @@ impl fmt::Display for FailureKind {
 // === impl FidelityNote ===
 
 impl FidelityNote {
+    /// What stands behind a field that was emulated.
+    const EMULATED: &'static str = " (emulated)";
+
     /// A note that `field` could not be carried.
+    ///
+    /// The name may be a caller's: it is written so that it fits into a header and a list, and cut to
+    /// [`NOTE_FIELD_BYTES_MAX`](limits::NOTE_FIELD_BYTES_MAX).
     pub fn new(field: impl Into<String>) -> Self {
-        Self { field: field.into() }
+        Self { field: printable(field.into()), kind: NoteKind::Lost }
+    }
+
+    /// Reads a note as its `Display` writes it.
+    pub fn parse(text: &str) -> Self {
+        let (field, kind) = match text.strip_suffix(Self::EMULATED) {
+            Some(field) => (field, NoteKind::Emulated),
+            None => (text, NoteKind::Lost),
+        };
+        Self { field: field.to_owned(), kind }
+    }
+
+    /// A note that `field` was carried in other words.
+    pub fn emulated(field: impl Into<String>) -> Self {
+        Self { kind: NoteKind::Emulated, ..Self::new(field) }
+    }
+
+    /// One of a small set of names for the field, for counting by it: the name itself could be any text of a caller's.
+    pub fn label(&self) -> &'static str {
+        let head = self.field.split(['.', '[']).next().unwrap_or_default();
+        COUNTED.iter().find(|known| **known == head).copied().unwrap_or("other")
+    }
+}
+
+/// The first words of fields that are counted by name, all others as `other`.
+const COUNTED: &[&str] = &[
+    "annotations",
+    "cache_control",
+    "choices",
+    "content",
+    "context_management",
+    "count_tokens",
+    "finish_reason",
+    "frequency_penalty",
+    "generationConfig",
+    "image",
+    "include",
+    "input_type",
+    "keep_alive",
+    "logit_bias",
+    "logprobs",
+    "max_tokens",
+    "messages",
+    "metadata",
+    "n",
+    "options",
+    "parallel_tool_calls",
+    "presence_penalty",
+    "prompt_cache_key",
+    "reasoning",
+    "reasoning_budget",
+    "reasoning_effort",
+    "response_format",
+    "safetySettings",
+    "seed",
+    "service_tier",
+    "show_reasoning",
+    "stop",
+    "store",
+    "temperature",
+    "tool_choice",
+    "tool_result",
+    "tools",
+    "top_k",
+    "top_logprobs",
+    "top_p",
+    "usage",
+    "user",
+    "verbosity",
+];
+
+/// The name without what a header or a list of names cannot hold.
+fn printable(name: String) -> String {
+    /// All but visible ASCII, and the comma between names.
+    const UNPRINTABLE: &AsciiSet = &CONTROLS.add(b' ').add(b',').add(b'%');
+    let fits = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b',' | b'%');
+    if name.len() <= limits::NOTE_FIELD_BYTES_MAX && name.as_bytes().iter().all(fits) {
+        return name;
+    }
+    let cut = name.floor_char_boundary(limits::NOTE_FIELD_BYTES_MAX);
+    let mut shown = utf8_percent_encode(&name[..cut], UNPRINTABLE).to_string();
+    if cut < name.len() {
+        shown.push_str("...");
+    }
+    shown
+}
+
+impl Fidelity {
+    /// Its name in configuration and in the header `x-hoosh-fidelity`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Report => "report",
+            Self::Strict => "strict",
+            Self::Silent => "silent",
+        }
+    }
+
+    /// Reads that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Report, Self::Strict, Self::Silent].into_iter().find(|mode| mode.as_str() == name)
     }
 }
 
 impl fmt::Display for FidelityNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.field)
+        match self.kind {
+            NoteKind::Lost => f.write_str(&self.field),
+            NoteKind::Emulated => write!(f, "{}{}", self.field, Self::EMULATED),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_fits_into_a_header() {
+        let shown = |name: &str| FidelityNote::new(name).field;
+        assert_eq!(shown("messages[3].content.image"), "messages[3].content.image");
+        assert_eq!(shown("a\nb, ü%"), "a%0Ab%2C%20%C3%BC%25");
+        let long = shown(&"ä".repeat(5_000));
+        assert!(long.len() < 300 && long.is_ascii() && long.ends_with("..."), "{long}");
+        let note = FidelityNote::emulated("a\nb");
+        assert_eq!(FidelityNote::parse(&note.to_string()), note);
+    }
+
+    #[test]
+    fn names_of_callers_are_not_counted_by_name() {
+        let label = |name: &str| FidelityNote::new(name).label();
+        assert_eq!(label("messages[3].content.image"), "messages");
+        assert_eq!(label("seed"), "seed");
+        assert_eq!((label("seeds"), label("")), ("other", "other"));
     }
 }

@@ -1,7 +1,9 @@
 //! Framing: bytes as they come off a connection, cut into events.
 
+mod lines;
 mod sse;
 
+pub use lines::{Line, LineFramer};
 pub use sse::{SseEvent, SseFramer};
 
 /// A stream that cannot be cut into events.

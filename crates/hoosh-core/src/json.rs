@@ -190,9 +190,28 @@ impl Extra {
         }
     }
 
+    /// Keeps those fields only.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str, &RawJson) -> bool) {
+        self.0.retain(|(name, value)| keep(name, value));
+    }
+
     /// Writes the fields into an object that is being serialised.
     pub(crate) fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-        self.0.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))
+        self.write_without(&[], map)
+    }
+
+    /// The same without those whose names the object has already, which are known in the dialect it is written in.
+    pub(crate) fn write_without<M: SerializeMap>(&self, taken: &[&str], map: &mut M) -> Result<(), M::Error> {
+        let mut free = self.0.iter().filter(|(name, _)| !taken.contains(&name.as_str()));
+        free.try_for_each(|(name, value)| map.serialize_entry(name, value))
+    }
+}
+
+impl Serialize for Extra {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        self.write(&mut map)?;
+        map.end()
     }
 }
 
@@ -231,6 +250,11 @@ impl<'a> Object<'a> {
     pub(crate) fn take_raw(&mut self, name: &str) -> Option<&'a RawValue> {
         let (_, slot) = self.fields.iter_mut().find(|(known, _)| known == name)?;
         slot.take().filter(|raw| raw.get() != "null")
+    }
+
+    /// Looks at a field that is not taken yet.
+    pub(crate) fn peek(&self, name: &str) -> Option<&'a RawValue> {
+        self.fields.iter().find(|(known, _)| known == name)?.1
     }
 
     /// Takes a field that is an object itself.

@@ -35,6 +35,7 @@ pub mod limits;
 mod model;
 mod money;
 mod provider;
+pub mod rate_limit;
 mod request;
 mod response;
 mod stream;
@@ -43,15 +44,18 @@ mod usage;
 
 pub use embedding::{EmbeddingEncoding, EmbeddingInput, EmbeddingRequest, EmbeddingResponse};
 pub use error::{HooshError, InvalidRequest, NoRoute, Problem, ProblemKind, Refusal};
-pub use failure::{FailureKind, Fault, FidelityNote, Retry, UpstreamFailure};
+pub use failure::{FailureKind, Fault, Fidelity, FidelityNote, NoteKind, Retry, UpstreamFailure};
 pub use model::{Modalities, Modality, ModelInfo, UnknownModality};
 pub use money::{InvalidAmount, NanoUsd, Price, Rates, Tier};
 pub use provider::{
     ByteStream, EventStream, LlmProvider, ProviderHealth, ProviderType, UnknownProviderType, WireBody,
     WireReply, WireRequest,
 };
-pub use request::{InferenceRequest, MediaSource, Message, Part, PartKind, ResponseFormat, Role};
+pub use request::{
+    CacheMark, Citation, InferenceRequest, MediaSource, Message, Part, PartKind, ResponseFormat, Role,
+    Signature,
+};
 pub use response::{Choice, FinishReason, InferenceResponse};
-pub use stream::{StreamEvent, fold};
-pub use tool::{ToolCall, ToolChoice, ToolDefinition, ToolResult};
+pub use stream::{Fold, StreamEvent, fold};
+pub use tool::{HostedTool, ToolCall, ToolChoice, ToolDefinition, ToolResult};
 pub use usage::{Provenance, Usage};

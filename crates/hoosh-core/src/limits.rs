@@ -41,6 +41,13 @@ pub const ERROR_BODY_BYTES_MAX: usize = 64 << 10;
 /// Longest vendor sentence quoted to a client or a log line: 1,000 bytes.
 pub const VENDOR_MESSAGE_BYTES_MAX: usize = 1_000;
 
+/// Most notes about one call: 64. A caller can send any number of fields that its provider does not know; the header that
+/// lists them stays below what HTTP clients take (Node.js: 16 KiB for all headers).
+pub const NOTES_MAX: usize = 64;
+
+/// Longest name of a field in such a note: 80 bytes.
+pub const NOTE_FIELD_BYTES_MAX: usize = 80;
+
 /// Largest event of a streamed answer: 16 MiB, since one event can hold a base64 image.
 pub const STREAM_EVENT_BYTES_MAX: usize = 16 << 20;
 
@@ -63,6 +70,9 @@ pub const MODEL_NAME_BYTES_MAX: usize = 256;
 
 /// Models taken from one provider's listing: 10,000. OpenRouter lists some 500.
 pub const MODELS_PER_PROVIDER_MAX: usize = 10_000;
+
+/// Pages of one provider's listing that are asked for: 10. Each can hold a thousand models.
+pub const LISTING_PAGES_MAX: usize = 10;
 
 /// Time to open a connection to a provider by default: 5 s.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
@@ -91,6 +101,16 @@ pub const POOL_IDLE_PER_HOST_MAX: usize = 64;
 /// Time an unused connection to a provider is kept: 55 s, less than the 60 s after which common servers hang up.
 pub const POOL_IDLE_TIME_MAX: Duration = Duration::from_secs(55);
 
+/// Within this time of sending a request a kept connection that closes without a word was stale: 250 ms, a round trip to
+/// the other side of the world. The request is sent again on a new one.
+pub const STALE_CONNECTION_TIME_MAX: Duration = Duration::from_millis(250);
+
+/// Longest silence while Ollama fetches a model: 10 min. It says nothing while it checks what it has fetched.
+pub const PULL_IDLE_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// Longest time for fetching a model: 24 h, 400 GB over 40 Mbit/s.
+pub const PULL_TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Time that calls in flight get to finish after a stop signal by default: 30 s.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -98,6 +118,14 @@ pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
 ///
 /// Most close with the last bytes, and the connection can be used again; some never do.
 pub const STREAM_END_GRACE: Duration = Duration::from_millis(100);
+
+/// Time for streams that a stop of the server ends to give their last event: 500 ms.
+pub const STREAM_STOP_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// Time between the error event of a broken stream and the cut of its connection, where that is cut: 100 ms.
+///
+/// Node.js throws away what its program has not read yet when a connection breaks.
+pub const STREAM_CUT_GRACE: Duration = Duration::from_millis(100);
 
 /// Time for one local server to list its models when hoosh starts without a configuration: 400 ms.
 ///
@@ -145,3 +173,22 @@ pub const CLIENT_STALL_CHECK: Duration = Duration::from_secs(5);
 
 /// Connections that wait to be accepted: 1,024. With the usual 128 a burst of 500 waits a second for its second try.
 pub const LISTEN_BACKLOG: u32 = 1_024;
+
+/// Most text of a passing stream that is kept for counting its tokens, should the provider report none: 4 MiB.
+///
+/// No model writes that much in one answer. What comes beyond is not counted.
+pub const COUNTED_TEXT_BYTES_MAX: usize = 4 << 20;
+
+/// Most text of a call whose tokens are counted exactly: 64 KiB, some 5 ms at worst. Of a longer one so much is counted.
+pub const COUNTED_EXACTLY_BYTES_MAX: usize = 64 << 10;
+
+/// Longest request body kept beside its stream for counting, should the provider report no usage: 1 MiB.
+///
+/// Of a longer one the prompt is not counted: a thousand streams must not hold a thousand prompts of that size.
+pub const COUNTED_PROMPT_BYTES_MAX: usize = 1 << 20;
+
+/// Memory for answers that `previous_response_id` can go on from: 64 MiB, some 10,000 conversations.
+pub const RESPONSES_BYTES_MAX: u64 = 64 << 20;
+
+/// How long such an answer is kept: 24 h. OpenAI keeps them for 30 days, on disk.
+pub const RESPONSES_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);

@@ -59,8 +59,19 @@ pub trait LlmProvider: Send + Sync + fmt::Debug {
     /// Asks which models there are. Free of charge at every provider.
     fn list_models(&self) -> BoxFuture<'_, Result<Vec<ModelInfo>, UpstreamFailure>>;
 
+    /// Asks which models it holds in memory. Empty for one that does not say.
+    fn loaded_models(&self) -> BoxFuture<'_, Result<Vec<ModelInfo>, UpstreamFailure>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
     /// Asks whether it is well, without generating anything.
     fn health_check(&self) -> BoxFuture<'_, Result<ProviderHealth, UpstreamFailure>>;
+
+    /// What of a request would not reach the model as it was said, see [`EventStream::notes`]. Asks nobody.
+    fn preview(&self, model: &str, request: &InferenceRequest) -> Vec<FidelityNote> {
+        let _ = (model, request);
+        Vec::new()
+    }
 
     /// Whether it takes bodies of this dialect as they are, so that [`forward`](Self::forward) can be used.
     fn speaks(&self, dialect: Dialect) -> bool {
@@ -71,6 +82,18 @@ pub trait LlmProvider: Send + Sync + fmt::Debug {
     /// How it departs from the dialects it speaks, for those who watch what is passed through.
     fn quirks(&self) -> Quirks {
         Quirks::NONE
+    }
+
+    /// A failure of its own, with its name on it and its secrets out of it: servers repeat what they do not like, and
+    /// callers and logs get to see what they say. For failures that were read in what it was given back unread.
+    fn own(&self, failure: UpstreamFailure) -> UpstreamFailure {
+        failure.at(self.name())
+    }
+
+    /// Which parts of a request for embeddings could not be carried to it. Asks nobody.
+    fn preview_embedding(&self, model: &str, request: &EmbeddingRequest) -> Vec<FidelityNote> {
+        let _ = (model, request);
+        Vec::new()
     }
 
     /// Sends a body of a dialect it [`speaks`](Self::speaks), unread, and gives back the answer unread.
@@ -87,6 +110,10 @@ pub trait LlmProvider: Send + Sync + fmt::Debug {
 
 /// A streamed answer: events, or the failure that cut it. It ends after the first failure.
 pub struct EventStream {
+    /// The dialect it came in, which its unknown fields belong to; `None` for one made by hand.
+    pub origin: Option<Dialect>,
+    /// What the provider said of its rate limits, see [`rate_limit`](crate::rate_limit).
+    pub limits: HeaderMap,
     /// The events.
     pub events: Pin<Box<dyn Stream<Item = Result<StreamEvent, UpstreamFailure>> + Send>>,
     /// What of the request could not be carried.
@@ -101,6 +128,10 @@ pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, UpstreamFailure>> 
 pub struct WireRequest {
     /// The dialect it is in.
     pub dialect: Dialect,
+    /// The provider's name for the model, for dialects that have it in the URL.
+    pub model: String,
+    /// Headers of the caller's that belong to the dialect, such as `anthropic-beta`.
+    pub headers: HeaderMap,
     /// Whether it asks for a stream.
     pub stream: bool,
     /// The body.
@@ -240,6 +271,13 @@ impl fmt::Display for ProviderType {
 }
 
 // === impl EventStream and others ===
+
+impl EventStream {
+    /// A stream of these events, of no dialect and with nothing to note.
+    pub fn new(events: impl Stream<Item = Result<StreamEvent, UpstreamFailure>> + Send + 'static) -> Self {
+        Self { events: Box::pin(events), notes: Vec::new(), origin: None, limits: HeaderMap::new() }
+    }
+}
 
 impl fmt::Debug for EventStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

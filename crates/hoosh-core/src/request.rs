@@ -1,8 +1,12 @@
 //! What a caller asks of a model, in no vendor's words.
 
+use std::borrow::Cow;
+
+use http::HeaderMap;
+
 use crate::dialect::Dialect;
 use crate::json::{Extra, JsonNumber, RawJson};
-use crate::tool::{ToolCall, ToolChoice, ToolDefinition, ToolResult};
+use crate::tool::{HostedTool, ToolCall, ToolChoice, ToolDefinition, ToolResult};
 
 /// A request for one or more completions.
 ///
@@ -59,14 +63,28 @@ pub struct InferenceRequest {
     pub logprobs: Option<bool>,
     /// How many alternatives per token to return log probabilities of.
     pub top_logprobs: Option<u32>,
-    /// How hard to think: `minimal`, `low`, `medium`, `high`, or a word the provider knows.
+    /// Sampling from this many of the likeliest tokens only.
+    pub top_k: Option<JsonNumber>,
+    /// How hard to think: `none`, `minimal`, `low`, `medium`, `high`, or a word the provider knows.
     pub reasoning_effort: Option<String>,
+    /// Most tokens to think with, for dialects that count instead of naming an effort; 0 is not to think.
+    pub reasoning_budget: Option<u64>,
+    /// Whether the reasoning is wanted in the answer; `None`: as the provider does it.
+    pub show_reasoning: Option<bool>,
     /// The end user, for the provider's abuse detection and for budgets.
     pub user: Option<String>,
+    /// The price and speed class asked for: `auto`, `default`, `flex`, `priority`, or a word the provider knows.
+    pub service_tier: Option<String>,
+    /// Labels for the provider's own records, an object of strings.
+    pub metadata: Option<RawJson>,
+    /// Tools that the provider runs itself, such as web search. Only a provider of the same dialect knows them.
+    pub hosted_tools: Vec<HostedTool>,
     /// Fields of the dialect the request came in that we do not know. They reach a provider of the same family.
     pub extra: Extra,
     /// The dialect `extra` belongs to; `None` for a request made by hand, whose `extra` is sent as it is.
     pub origin: Option<Dialect>,
+    /// Headers that belong to that dialect, such as `anthropic-beta`, for a provider that is asked in it.
+    pub headers: HeaderMap,
 }
 
 /// One turn of a conversation.
@@ -102,8 +120,53 @@ pub enum Role {
 pub struct Part {
     /// What it is.
     pub kind: PartKind,
-    /// Fields of the piece that we do not know, such as prompt caching marks.
+    /// The maker's proof of the piece, which must come back with it.
+    pub signature: Option<Signature>,
+    /// Where the provider shall cache the prompt up to the end of this piece.
+    pub cache: Option<CacheMark>,
+    /// What the text of the piece rests on.
+    pub citations: Vec<Citation>,
+    /// Fields of the piece that we do not know.
     pub extra: Extra,
+}
+
+/// An opaque text by which a provider recognises a piece of its own: Anthropic's thinking signature, Gemini's thought
+/// signature, OpenAI's encrypted reasoning.
+///
+/// It goes back only to a provider of the dialect it came in. Through clients of other dialects it travels with its
+/// maker's name before it, see [`to_wire`](Self::to_wire).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// The dialect it came in.
+    pub maker: Dialect,
+    /// The text itself.
+    pub value: String,
+}
+
+/// A place up to which a prompt shall be cached (Anthropic's `cache_control`), by how long it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CacheMark {
+    /// Five minutes, the default.
+    FiveMinutes,
+    /// One hour.
+    OneHour,
+}
+
+/// What a piece of text rests on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Citation {
+    /// The page.
+    pub url: Option<String>,
+    /// Its title, or the document's.
+    pub title: Option<String>,
+    /// The words quoted from it.
+    pub quote: Option<String>,
+    /// Which characters of the answer's text rest on it, from and up to.
+    pub span: Option<(u64, u64)>,
+    /// The dialect it came in.
+    pub maker: Dialect,
+    /// The whole citation in that dialect.
+    pub json: RawJson,
 }
 
 /// What a piece of a message is.
@@ -112,8 +175,10 @@ pub struct Part {
 pub enum PartKind {
     /// Text.
     Text(String),
-    /// The model's reasoning as text.
+    /// The model's reasoning as text; empty where the provider shows none and only signs it.
     Reasoning(String),
+    /// Reasoning that the provider hides: all there is of it is the signature.
+    Redacted,
     /// The model declining to answer, in its words.
     Refusal(String),
     /// A picture.
@@ -141,8 +206,10 @@ pub enum PartKind {
     ToolCall(ToolCall),
     /// A tool answers.
     ToolResult(ToolResult),
-    /// A piece of its own dialect that we carry without reading: its `type` and the whole piece.
+    /// A piece that we carry without reading, for a provider or client of the dialect it came in.
     Other {
+        /// The dialect it came in.
+        maker: Dialect,
         /// The dialect's word for it.
         kind: String,
         /// The whole piece.
@@ -192,11 +259,39 @@ pub enum ResponseFormat {
 
 impl InferenceRequest {
     /// The whole conversation: `system` first, then `messages`, then `prompt` as the last user message.
-    pub fn conversation(&self) -> impl Iterator<Item = std::borrow::Cow<'_, Message>> {
-        use std::borrow::Cow;
+    pub fn conversation(&self) -> impl Iterator<Item = Cow<'_, Message>> {
         let system = self.system.as_deref().map(|text| Cow::Owned(Message::system(text)));
         let prompt = (!self.prompt.is_empty()).then(|| Cow::Owned(Message::user(self.prompt.as_str())));
         system.into_iter().chain(self.messages.iter().map(Cow::Borrowed)).chain(prompt)
+    }
+
+    /// The effort to think with, from the budget if only that is given.
+    ///
+    /// The steps are those by which Google reads OpenAI's word (1,024, 8,192 and 24,576 tokens; source:
+    /// ai.google.dev/gemini-api/docs/openai, read 2026-11-24): up to 1,024 is `low`, up to 8,192 `medium`, more `high`.
+    pub fn effort(&self) -> Option<&str> {
+        self.reasoning_effort.as_deref().or_else(|| {
+            Some(match self.reasoning_budget? {
+                0 => "none",
+                1..=1_024 => "low",
+                1_025..=8_192 => "medium",
+                _ => "high",
+            })
+        })
+    }
+
+    /// The most tokens to think with, from the effort if only that is given; the steps are those of
+    /// [`effort`](Self::effort). `None` also for a word we do not know.
+    pub fn thinking_budget(&self) -> Option<u64> {
+        self.reasoning_budget.or_else(|| {
+            Some(match self.reasoning_effort.as_deref()? {
+                "none" => 0,
+                "minimal" | "low" => 1_024,
+                "medium" => 8_192,
+                "high" | "xhigh" | "max" => 24_576,
+                _ => return None,
+            })
+        })
     }
 }
 
@@ -272,7 +367,37 @@ impl Part {
 
 impl From<PartKind> for Part {
     fn from(kind: PartKind) -> Self {
-        Self { kind, extra: Extra::default() }
+        Self { kind, signature: None, cache: None, citations: Vec::new(), extra: Extra::default() }
+    }
+}
+
+// === impl Signature ===
+
+impl Signature {
+    /// What stands before a signature that travels through another dialect, followed by its maker's name and a colon.
+    const FOREIGN: &'static str = "hoosh:";
+
+    /// As it is written for a client of `dialect`: bare in its maker's own, else with the maker's name before it.
+    pub fn to_wire(&self, dialect: Dialect) -> Cow<'_, str> {
+        if self.maker == dialect {
+            return Cow::Borrowed(&self.value);
+        }
+        Cow::Owned(format!("{}{}:{}", Self::FOREIGN, self.maker, self.value))
+    }
+
+    /// Reads what a client of `dialect` sends back.
+    pub fn from_wire(dialect: Dialect, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let foreign = text.strip_prefix(Self::FOREIGN).and_then(|rest| rest.split_once(':'));
+        match foreign.and_then(|(name, value)| Some((Dialect::from_name(name)?, value))) {
+            Some((maker, value)) => Self { maker, value: value.to_owned() },
+            None => Self { maker: dialect, value: text },
+        }
+    }
+
+    /// The text for a provider of `dialect`; `None` if another made it.
+    pub fn for_maker(&self, dialect: Dialect) -> Option<&str> {
+        (self.maker == dialect).then_some(self.value.as_str())
     }
 }
 
@@ -285,4 +410,21 @@ pub(crate) fn joined_text(parts: &[Part]) -> String {
             _ => None,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_come_back_to_their_maker() {
+        for maker in [Dialect::Anthropic, Dialect::Gemini, Dialect::OpenAiResponses] {
+            let signature = Signature { maker, value: "a+/b==:c".into() };
+            for client in [Dialect::Anthropic, Dialect::Gemini, Dialect::OpenAiChat, Dialect::OpenAiResponses]
+            {
+                let wire = signature.to_wire(client).into_owned();
+                assert_eq!(Signature::from_wire(client, wire), signature, "{maker} through {client}");
+            }
+        }
+    }
 }

@@ -1,5 +1,8 @@
 //! What a model answered, in no vendor's words.
 
+use http::HeaderMap;
+
+use crate::dialect::Dialect;
 use crate::failure::FidelityNote;
 use crate::json::{Extra, RawJson};
 use crate::request::{Part, PartKind, joined_text};
@@ -23,6 +26,10 @@ pub struct InferenceResponse {
     pub usage: Option<Usage>,
     /// Fields of the answer that we do not know.
     pub extra: Extra,
+    /// The dialect that `extra` and the choices' `extra` belong to; `None` for an answer made by hand.
+    pub origin: Option<Dialect>,
+    /// What the provider said of its rate limits, see [`rate_limit`](crate::rate_limit).
+    pub limits: HeaderMap,
     /// What of the request could not be carried to the provider.
     pub notes: Vec<FidelityNote>,
 }
@@ -45,14 +52,18 @@ pub struct Choice {
 /// Why a model stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum FinishReason {
-    /// It was done, or met a stop text.
+    /// It was done, or met a stop text that is not told.
     Stop,
+    /// It met this stop text.
+    StopText(String),
     /// It reached the most tokens allowed.
     Length,
     /// It called tools and waits for their results.
     ToolCalls,
     /// A content filter cut it.
     ContentFilter,
+    /// The model, or a guard of the vendor's before it, declined.
+    Refusal,
     /// A word of the vendor's own.
     Other(String),
 }
@@ -62,8 +73,17 @@ pub enum FinishReason {
 impl InferenceResponse {
     /// An answer of these choices; [`text`](Self::text) is taken from the first.
     pub fn from_choices(choices: Vec<Choice>) -> Self {
-        let text = choices.first().map(|choice| joined_text(&choice.parts)).unwrap_or_default();
-        Self { text, choices, ..Self::default() }
+        Self { text: Self::text_of(&choices), choices, ..Self::default() }
+    }
+
+    /// The same with [`text`](Self::text) taken anew from the first choice.
+    pub(crate) fn with_text(self) -> Self {
+        Self { text: Self::text_of(&self.choices), ..self }
+    }
+
+    /// The text of the first of these choices.
+    pub(crate) fn text_of(choices: &[Choice]) -> String {
+        choices.first().map(|choice| joined_text(&choice.parts)).unwrap_or_default()
     }
 
     /// The tool calls of the first choice.
@@ -87,10 +107,10 @@ impl FinishReason {
     /// OpenAI's word for it.
     pub fn as_str(&self) -> &str {
         match self {
-            Self::Stop => "stop",
+            Self::Stop | Self::StopText(_) => "stop",
             Self::Length => "length",
             Self::ToolCalls => "tool_calls",
-            Self::ContentFilter => "content_filter",
+            Self::ContentFilter | Self::Refusal => "content_filter",
             Self::Other(word) => word,
         }
     }

@@ -1,7 +1,8 @@
 //! Tools a model may call, its calls, and their results.
 
+use crate::dialect::Dialect;
 use crate::json::{Extra, RawJson};
-use crate::request::Part;
+use crate::request::{CacheMark, Part};
 
 /// A function that the model may call.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,8 +15,24 @@ pub struct ToolDefinition {
     pub parameters: Option<RawJson>,
     /// Whether arguments must match the schema exactly (OpenAI structured outputs).
     pub strict: Option<bool>,
+    /// Whether the model writes free text instead of JSON (OpenAI's custom tools). Such a tool has one argument `input`
+    /// here, which every dialect can express.
+    pub freeform: bool,
+    /// Where the provider shall cache the prompt up to the end of this definition.
+    pub cache: Option<CacheMark>,
     /// Fields of the definition that we do not know.
     pub extra: Extra,
+}
+
+/// A tool that the provider runs itself, in the words of its dialect.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostedTool {
+    /// The dialect it is defined in.
+    pub maker: Dialect,
+    /// The dialect's word for it, such as `web_search`.
+    pub kind: String,
+    /// The whole definition.
+    pub json: RawJson,
 }
 
 /// Whether and which tool the model must call.
@@ -67,6 +84,8 @@ impl ToolDefinition {
             description: Some(description.into()),
             parameters: Some(parameters),
             strict: None,
+            freeform: false,
+            cache: None,
             extra: Extra::default(),
         }
     }

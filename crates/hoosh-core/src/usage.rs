@@ -44,6 +44,19 @@ pub enum Provenance {
     Partial,
 }
 
+// === impl Provenance ===
+
+impl Provenance {
+    /// One word for logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Estimated => "estimated",
+            Self::Partial => "partial",
+        }
+    }
+}
+
 // === impl Usage ===
 
 impl Usage {

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use hoosh_core::dialect::{Changes, Dialect, Head, Quirks, openai_embeddings};
+use hoosh_core::dialect::{Changes, Dialect, Head, Quirks, Target, openai_embeddings};
 use hoosh_core::framing::SseFramer;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -15,8 +15,14 @@ use serde_json::value::RawValue;
 
 const DIALECTS: [Dialect; 3] = [Dialect::OpenAiChat, Dialect::OpenAiCompletions, Dialect::OpenAiEmbeddings];
 
-const ALL_QUIRKS: Quirks =
-    Quirks { max_completion_tokens: true, no_stream_options: true, done_optional: true };
+const ALL_QUIRKS: Quirks = Quirks {
+    max_completion_tokens: true,
+    no_stream_options: true,
+    done_optional: true,
+    cache_marks: true,
+    random_seed: true,
+    unknown_fields: &[],
+};
 
 fn cases() -> ProptestConfig {
     // No file of regressions: a failure prints its input, and that becomes a test of its own.
@@ -135,6 +141,11 @@ fn rubbish() -> impl Strategy<Value = Vec<u8>> {
         include_str!("transcripts/openai_chat/reasoning_then_text.sse"),
         include_str!("transcripts/openai_chat/tool_call_without_id_and_stop.sse"),
         include_str!("transcripts/openai_chat/two_choices_interleaved.sse"),
+        include_str!("transcripts/openai_chat/openrouter_reasoning_details.sse"),
+        include_str!("transcripts/openai_chat/openrouter_images_and_annotations.sse"),
+        include_str!("transcripts/openai_chat/google_thought_signature.sse"),
+        include_str!("transcripts/openai_chat/custom_tool_call.sse"),
+        r#"{"model":"m","reasoning":{"effort":"low"},"tools":[{"type":"custom","custom":{"name":"p"}},{"type":"web_search"}],"messages":[{"role":"assistant","content":null,"reasoning_details":[{"type":"reasoning.text","text":"a","signature":"hoosh:gemini:s"}],"annotations":[{"type":"url_citation","url_citation":{"url":"u"}}],"tool_calls":[{"id":"a","type":"custom","custom":{"name":"p","input":"x"},"extra_content":{"google":{"thought_signature":"s"}}}]},{"role":"tool","tool_call_id":"a","content":[{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}]}]}"#,
         include_str!("transcripts/openai_completions/llamacpp_text.sse"),
         r#"{"choices":[{"index":0,"message":{"content":"a","tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}"#,
         r#"{"choices":[{"index":0,"text":"a","logprobs":{"tokens":["a"]},"finish_reason":"stop"}]}"#,
@@ -376,4 +387,22 @@ proptest! {
             prop_assert_eq!(spliced, body);
         }
     }
+}
+
+/// Found by fuzzing: what stands beside a schema under the name of a field that another dialect has there.
+#[test]
+fn fields_of_a_schema_are_not_written_twice() {
+    let body = br#"{"model":"m","messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema","json_schema":{"name":"a","schema":{},"description":"d","type":"s","novel":1}}}"#;
+    let request = Dialect::OpenAiChat.codec().unwrap().decode_request(body).unwrap();
+    let target = Target { model: "m", stream: false, quirks: Quirks::NONE };
+    let responses = Dialect::OpenAiResponses.codec().unwrap();
+    let encoded = responses.encode_request(&request, target);
+    assert!(responses.decode_request(&encoded.body).is_ok(), "{}", String::from_utf8_lossy(&encoded.body));
+    let body: serde_json::Value = serde_json::from_slice(&encoded.body).unwrap();
+    assert_eq!(
+        body["text"]["format"],
+        serde_json::json!({"type": "json_schema", "name": "a", "schema": {}, "description": "d"})
+    );
+    let names: Vec<String> = encoded.notes.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["response_format.type", "response_format.novel"]);
 }

@@ -1,12 +1,19 @@
 //! What comes in: one request, its head read, its body untouched.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use bytes::Bytes;
-use hoosh_core::dialect::{Dialect, Head, Quirks, Target};
-use hoosh_core::{HooshError, InferenceRequest, InvalidRequest};
+use hoosh_core::dialect::{
+    Dialect, Head, Operation, Quirks, ReplyContext, RequestLine, Target, resolve_responses_references,
+    take_responses_previous_id,
+};
+use hoosh_core::{Fidelity, HooshError, InferenceRequest, InvalidRequest};
+use http::HeaderMap;
+use memchr::memmem::{self, Finder};
 use uuid::Uuid;
+
+use crate::responses::{Keeper, Responses, Turn};
 
 /// One call on its way.
 #[derive(Debug)]
@@ -21,9 +28,28 @@ pub struct Call {
     pub head: Head,
     /// Its body as it came.
     pub body: Bytes,
-    /// The body decoded, when a candidate needs that for the first time.
-    decoded: OnceLock<Result<InferenceRequest, InvalidRequest>>,
+    /// Headers of the caller's that belong to the dialect, for a provider that speaks it: `anthropic-beta`.
+    pub headers: HeaderMap,
+    /// What is done about parts that a provider cannot be told; `None`: what the route says, or the gateway.
+    pub fidelity: Option<Fidelity>,
+    /// The answer that the request goes on from, if it names one.
+    previous: Option<String>,
+    /// The conversation that the request goes on from, if it names one that is kept here.
+    history: Option<Arc<Turn>>,
+    /// Where the answer is kept, in the dialect that can go on from it.
+    responses: Option<Arc<Responses>>,
+    /// The body decoded, when a candidate needs that for the first time. Boxed, since most never are.
+    decoded: OnceLock<Box<Result<InferenceRequest, InvalidRequest>>>,
+    is_for_us_alone: OnceLock<bool>,
 }
+
+/// What only this gateway writes, for itself to read again: how signatures of other makers begin, plain and in base64, and
+/// what is in the names of items.
+const OURS: [&[u8]; 6] =
+    [b"\"hoosh:", b"\"hoosh-last:", b"\"hoosh-redacted:", b"\"aG9vc2g6", b"\"aG9vc2gt", b"_hoosh_"];
+
+/// What all of those hold, one or the other: nearly no body has either, so that two searches do.
+static MARKS: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| ["hoosh", "aG9vc2g"].map(Finder::new));
 
 /// The name of one call, ours and unique.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -42,8 +68,36 @@ impl Call {
     ///
     /// [`HooshError::InvalidRequest`] if its head cannot be read.
     pub fn read(id: RequestId, caller: CallerId, dialect: Dialect, body: Bytes) -> Result<Self, HooshError> {
-        let head = Head::read(dialect, &body)?;
-        Ok(Self { id, caller, dialect, head, body, decoded: OnceLock::new() })
+        Self::read_with(id, caller, dialect, RequestLine::default(), body)
+    }
+
+    /// A call with this body, and what its URL says.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_with(
+        id: RequestId,
+        caller: CallerId,
+        dialect: Dialect,
+        line: RequestLine,
+        body: Bytes,
+    ) -> Result<Self, HooshError> {
+        let head = Head::read_with(dialect, line, &body)?;
+        Ok(Self {
+            id,
+            caller,
+            dialect,
+            head,
+            body,
+            headers: HeaderMap::new(),
+            fidelity: None,
+            previous: None,
+            history: None,
+            responses: None,
+            decoded: OnceLock::new(),
+            is_for_us_alone: OnceLock::new(),
+        })
     }
 
     /// A typed request as a call in OpenAI's chat dialect, for programs that have no bytes.
@@ -59,29 +113,181 @@ impl Call {
         Self::read(RequestId::new(), CallerId::new("embedded"), dialect, body.into())
     }
 
-    /// The request in core's types.
+    /// The request in core's types, with the conversation it goes on from.
     pub(crate) fn decoded(&self) -> Result<&InferenceRequest, &InvalidRequest> {
-        let decode = || match self.dialect.codec() {
-            Some(codec) => codec.decode_request(&self.body),
-            None => Err(InvalidRequest::new("", "embeddings are no inference")),
+        self.decoded.get_or_init(|| Box::new(self.decode())).as_ref().as_ref()
+    }
+
+    fn decode(&self) -> Result<InferenceRequest, InvalidRequest> {
+        let mut request = decode(self.dialect, &self.body)?;
+        // Gemini has it in the URL.
+        request.model.clone_from(&self.head.model);
+        request.headers.clone_from(&self.headers);
+        let previous =
+            (self.dialect == Dialect::OpenAiResponses).then(|| take_responses_previous_id(&mut request));
+        if let Some(id) = previous.flatten() {
+            let Some(history) = &self.history else {
+                let problem =
+                    format!("no answer `{id}` of yours is kept here, and only OpenAI keeps its own");
+                return Err(InvalidRequest::new("previous_response_id", problem));
+            };
+            let mut messages = history.conversation();
+            messages.append(&mut request.messages);
+            request.messages = messages;
+        }
+        if self.dialect == Dialect::OpenAiResponses {
+            self.resolve_references(&mut request)?;
+        }
+        let needed = match self.dialect {
+            Dialect::OpenAiResponses => Some("input"),
+            Dialect::Gemini => Some("contents"),
+            _ => None,
         };
-        self.decoded.get_or_init(decode).as_ref()
+        match needed {
+            Some(name) if request.conversation().next().is_none() => {
+                Err(InvalidRequest::new(name, "is empty; say something to the model"))
+            }
+            _ => Ok(request),
+        }
+    }
+
+    /// Puts items in the place of references to items of answers that are kept here.
+    fn resolve_references(&self, request: &mut InferenceRequest) -> Result<(), InvalidRequest> {
+        // Only OpenAI keeps conversations by a name of their own.
+        if request.extra.get("conversation").is_some_and(|json| json.get() != "null") {
+            let problem =
+                "is known to OpenAI only; go on with `previous_response_id`, or send the turns themselves";
+            return Err(InvalidRequest::new("conversation", problem));
+        }
+        let answer = |call: &str| {
+            let turn = self.responses.as_ref()?.find(&self.caller, &response_name(call))?;
+            turn.answer().map(<[_]>::to_vec)
+        };
+        resolve_responses_references(request, answer)
+    }
+
+    /// Whether the body holds what only this gateway can read: a signature of a provider of another dialect, or a name
+    /// given here, which its client sends back. Such a body is for nobody as it is.
+    pub(crate) fn is_for_us_alone(&self) -> bool {
+        let is_marked = || {
+            let finds = |mark: &&[u8]| memmem::find(&self.body, mark).is_some();
+            MARKS.iter().any(|mark| mark.find(&self.body).is_some()) && OURS.iter().any(finds)
+        };
+        let is_conversation = matches!(self.dialect.operation(), Operation::Inference | Operation::Counting);
+        let is_anthropic = matches!(self.dialect, Dialect::Anthropic | Dialect::AnthropicCount);
+        *self
+            .is_for_us_alone
+            .get_or_init(|| is_conversation && (is_marked() || is_anthropic && has_unsigned(&self.body)))
+    }
+
+    /// Looks up the conversation that the request goes on from.
+    pub(crate) fn recall(&mut self, responses: &Arc<Responses>) {
+        if self.dialect == Dialect::OpenAiResponses {
+            self.previous = previous_id(&self.body);
+            self.history = self.previous.as_ref().and_then(|id| responses.find(&self.caller, id));
+            self.responses = Some(Arc::clone(responses));
+        }
+    }
+
+    /// What keeps the answer to this request, from a provider of that dialect; `None` if it is not to be kept.
+    pub(crate) fn keeper(&self, request: &InferenceRequest, origin: Option<Dialect>) -> Option<Keeper> {
+        let responses = self.responses.as_ref()?;
+        let unwanted = request.extra.get("store").is_some_and(|store| store.get() == "false");
+        // An answer of the dialect's own keeps its name.
+        let id = (origin != Some(Dialect::OpenAiResponses)).then(|| response_name(self.id.unprefixed()));
+        let asked = || Turn::asked(self.history.clone(), request, self.history_length());
+        (!unwanted).then(|| Keeper::new(Arc::clone(responses), self.caller.clone(), id, asked()))
+    }
+
+    fn history_length(&self) -> usize {
+        self.history.as_ref().map_or(0, |history| history.length())
+    }
+
+    pub(crate) fn history(&self) -> Option<&Arc<Turn>> {
+        self.history.as_ref()
+    }
+
+    /// What the writer of an answer needs to know to name it.
+    pub(crate) fn naming(&self) -> ReplyContext<'_> {
+        ReplyContext { id: self.id.unprefixed(), now: self.id.unix_seconds(), ..ReplyContext::default() }
+    }
+
+    /// What the writer of the answer needs to know.
+    pub(crate) fn context<'a>(
+        &'a self,
+        request: &'a InferenceRequest,
+        origin: Option<Dialect>,
+    ) -> ReplyContext<'a> {
+        ReplyContext {
+            request: Some(request),
+            id: self.id.unprefixed(),
+            now: self.id.unix_seconds(),
+            include_usage: self.head.include_usage,
+            origin,
+            json_list: self.head.json_list,
+            previous_id: self.previous.as_deref(),
+        }
+    }
+}
+
+/// The name in OpenAI's Responses dialect of the answer to a call.
+fn response_name(call: &str) -> String {
+    format!("resp_{call}")
+}
+
+/// The answer that a request in OpenAI's Responses dialect goes on from.
+fn previous_id(body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Previous {
+        previous_response_id: Option<String>,
+    }
+    serde_json::from_slice::<Previous>(body).ok()?.previous_response_id
+}
+
+/// Whether a body in Anthropic's dialect holds thinking that nobody signed, which Anthropic refuses: a provider of another
+/// dialect made it, and the client sends it back.
+fn has_unsigned(body: &[u8]) -> bool {
+    memmem::find_iter(body, b"\"signature\"").any(|at| {
+        let rest = body[at + b"\"signature\"".len()..].trim_ascii_start();
+        rest.strip_prefix(b":").is_some_and(|rest| rest.trim_ascii_start().starts_with(b"\"\""))
+    })
+}
+
+/// Reads a request of an inference dialect, or of one that counts for it.
+pub(crate) fn decode(dialect: Dialect, body: &[u8]) -> Result<InferenceRequest, InvalidRequest> {
+    match (dialect.codec(), dialect.operation()) {
+        (Some(codec), _) => codec.decode_request(body),
+        (None, Operation::Counting) => dialect.decode_count_request(body),
+        (None, _) => Err(InvalidRequest::new("", "it is no inference")),
     }
 }
 
 // === impl RequestId ===
 
 impl RequestId {
+    const PREFIX: &'static str = "req_";
+
     /// A new one: `req_` and a UUID of version 7, so that they sort by time.
     #[allow(clippy::new_without_default)] // Each is another: there is no default one.
     pub fn new() -> Self {
         let mut text = [0; 32];
-        Self(format!("req_{}", Uuid::now_v7().simple().encode_lower(&mut text)).into())
+        Self(format!("{}{}", Self::PREFIX, Uuid::now_v7().simple().encode_lower(&mut text)).into())
     }
 
     /// Its text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Its text without the prefix, for names that have their own.
+    pub(crate) fn unprefixed(&self) -> &str {
+        self.0.strip_prefix(Self::PREFIX).unwrap_or(&self.0)
+    }
+
+    /// When it was made, in Unix seconds: a UUID of version 7 begins with the milliseconds (RFC 9562, 5.7).
+    pub(crate) fn unix_seconds(&self) -> u64 {
+        let millis = self.unprefixed().get(..12).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        millis.unwrap_or(0) / 1000
     }
 }
 

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use hoosh_core::{HooshError, LlmProvider, ModelInfo, NoRoute, ProviderHealth, UpstreamFailure};
-use hoosh_router::{Attempted, Plan, Query, Router, attempt, near};
+use hoosh_core::dialect::Dialect;
+use hoosh_core::{
+    Fidelity, HooshError, LlmProvider, ModelInfo, NoRoute, ProviderHealth, UpstreamFailure, rate_limit,
+};
+use hoosh_router::{Attempted, Candidate, Plan, Query, Router, attempt, near};
 use tokio::time::timeout;
 
 use crate::call::Call;
@@ -14,6 +17,7 @@ use crate::guard::Guard;
 use crate::lane::{self, Answer, AnswerBody};
 use crate::listing::Listings;
 use crate::reply::{Reply, ReplyBody, ReplyHead, ReplyStream};
+use crate::responses::Responses;
 use crate::settle::{Observer, Outcome, Settlement};
 
 /// A gateway: everything between a request's bytes and an answer's, but for HTTP.
@@ -23,6 +27,9 @@ pub struct Gateway {
     observers: Arc<[Arc<dyn Observer>]>,
     listings: Listings,
     answer_time_max: Option<Duration>,
+    fidelity: Fidelity,
+    /// What `previous_response_id` goes on from.
+    responses: Arc<Responses>,
 }
 
 /// Puts a [`Gateway`] together.
@@ -31,6 +38,7 @@ pub struct GatewayBuilder {
     guards: Vec<Arc<dyn Guard>>,
     observers: Vec<Arc<dyn Observer>>,
     answer_time_max: Option<Duration>,
+    fidelity: Fidelity,
 }
 
 /// How one provider is.
@@ -47,7 +55,13 @@ pub struct HealthReport {
 impl Gateway {
     /// Begins a gateway over the providers and routes of `router`.
     pub fn builder(router: Router) -> GatewayBuilder {
-        GatewayBuilder { router, guards: Vec::new(), observers: Vec::new(), answer_time_max: None }
+        GatewayBuilder {
+            router,
+            guards: Vec::new(),
+            observers: Vec::new(),
+            answer_time_max: None,
+            fidelity: Fidelity::default(),
+        }
     }
 
     /// Answers one call, and tells the observers once how it ended.
@@ -60,10 +74,11 @@ impl Gateway {
     /// # Cancel safety
     ///
     /// Dropping the future, or a streamed answer, cancels the call at the provider and tells the observers so.
-    pub async fn call(&self, call: Call) -> Result<Reply, HooshError> {
+    pub async fn call(&self, mut call: Call) -> Result<Reply, HooshError> {
+        call.recall(&self.responses);
         let mut settlement = Settlement::open(&call, Arc::clone(&self.observers));
         match self.run(&call, &mut settlement).await {
-            Ok((answer, head)) => Ok(settle(&call, answer, head, settlement)),
+            Ok((answer, head)) => Ok(settle(answer, head, call.dialect, settlement)),
             Err(error) => {
                 settlement.settle(Outcome::Failed(error.clone()));
                 Err(error)
@@ -75,16 +90,21 @@ impl Gateway {
         for guard in &self.guards {
             guard.check(call)?; // nothing is spent yet
         }
-        let plan = self.plan(call).await?;
+        let plan = self.faithful(call, self.plan(call).await?)?;
         let Attempted { value: answer, candidate, failures } = self.attempt(call, &plan, settlement).await?;
         let attempts = failures.len() + 1;
         settlement.answered_by(&candidate.provider, &candidate.model);
+        settlement.note(answer.notes.iter().cloned());
         let head = ReplyHead {
             request_id: call.id.clone(),
             provider: candidate.provider.name().to_owned(),
             model: candidate.model.as_ref().to_owned(),
             attempts,
-            notes: answer.notes.clone(),
+            notes: match self.fidelity_of(call, candidate) {
+                Fidelity::Silent => Vec::new(),
+                Fidelity::Report | Fidelity::Strict => answer.notes.clone(),
+            },
+            limits: rate_limit::for_client(call.dialect, answer.limits.clone()),
             cost: None,
         };
         Ok((answer, head))
@@ -107,6 +127,28 @@ impl Gateway {
         }
     }
 
+    /// The plan without those who would lose something of a call that allows no loss.
+    fn faithful(&self, call: &Call, mut plan: Plan) -> Result<Plan, HooshError> {
+        let mut lost = Vec::new();
+        plan.candidates.retain(|candidate| {
+            let notes = match self.fidelity_of(call, candidate) {
+                Fidelity::Strict => lane::losses(call, candidate),
+                Fidelity::Report | Fidelity::Silent => return true,
+            };
+            let is_faithful = notes.is_empty();
+            if !is_faithful {
+                lost.push((candidate.provider.name().to_owned(), notes));
+            }
+            is_faithful
+        });
+        if plan.candidates.is_empty() { Err(HooshError::Lossy(lost)) } else { Ok(plan) }
+    }
+
+    /// The caller's word counts, then the route's.
+    fn fidelity_of(&self, call: &Call, candidate: &Candidate) -> Fidelity {
+        call.fidelity.or(candidate.fidelity).unwrap_or(self.fidelity)
+    }
+
     /// Asks one candidate after the other until one answers: the only wait for the network.
     async fn attempt<'p>(
         &self,
@@ -116,7 +158,7 @@ impl Gateway {
     ) -> Result<Attempted<'p, Answer>, HooshError> {
         let attempts = attempt(plan, |candidate| async move {
             settlement.ask();
-            let asked = lane::ask(call, candidate).await;
+            let asked = lane::ask(call, candidate, self.fidelity_of(call, candidate)).await;
             if let Err(failure) = &asked {
                 tracing::warn!(id = %call.id, %failure, "attempt failed");
             }
@@ -156,6 +198,13 @@ impl Gateway {
         join_all(self.enabled_providers().map(ask)).await
     }
 
+    /// Which models the providers on this machine hold in memory. One that does not answer has none.
+    pub async fn loaded_models(&self) -> Vec<ModelInfo> {
+        let local = self.enabled_providers().filter(|provider| provider.is_local());
+        let asked = local.map(|provider| provider.loaded_models());
+        join_all(asked).await.into_iter().flatten().flatten().collect()
+    }
+
     fn enabled_providers(&self) -> impl Iterator<Item = &Arc<dyn LlmProvider>> {
         self.router.providers().filter(|provider| self.router.is_enabled(provider.name()))
     }
@@ -167,7 +216,7 @@ impl Gateway {
 }
 
 /// Hands the answer out: a whole one is settled now, a stream takes its settlement along.
-fn settle(call: &Call, answer: Answer, mut head: ReplyHead, mut settlement: Settlement) -> Reply {
+fn settle(answer: Answer, mut head: ReplyHead, dialect: Dialect, mut settlement: Settlement) -> Reply {
     let body = match answer.body {
         AnswerBody::Full { body, usage } => {
             settlement.usage = usage;
@@ -175,7 +224,7 @@ fn settle(call: &Call, answer: Answer, mut head: ReplyHead, mut settlement: Sett
             settlement.settle(Outcome::Answered);
             ReplyBody::Full(body)
         }
-        AnswerBody::Stream(lane) => ReplyBody::Stream(ReplyStream::new(lane, call.dialect, settlement)),
+        AnswerBody::Stream(lane) => ReplyBody::Stream(ReplyStream::new(lane, dialect, settlement)),
     };
     Reply { head, body }
 }
@@ -210,6 +259,13 @@ impl GatewayBuilder {
         self
     }
 
+    /// What is done about parts of a request that a provider cannot be told, where neither the caller nor the route says.
+    #[must_use]
+    pub fn fidelity(mut self, fidelity: Fidelity) -> Self {
+        self.fidelity = fidelity;
+        self
+    }
+
     /// The gateway.
     #[must_use]
     pub fn build(self) -> Gateway {
@@ -219,6 +275,8 @@ impl GatewayBuilder {
             guards: self.guards,
             observers: self.observers.into(),
             answer_time_max: self.answer_time_max,
+            fidelity: self.fidelity,
+            responses: Arc::new(Responses::new()),
         }
     }
 }

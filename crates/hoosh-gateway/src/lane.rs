@@ -4,14 +4,20 @@
 //! ([`passthrough`]); for any other the body is decoded once and both are translated ([`translate`]). Both give the same
 //! books: who chooses between them is [`ask`].
 
+mod counting;
+mod embedding;
 mod passthrough;
 mod translate;
 
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use hoosh_core::{FailureKind, FidelityNote, InvalidRequest, Retry, UpstreamFailure, Usage};
+use hoosh_core::dialect::{Dialect, Operation};
+use hoosh_core::{
+    FailureKind, Fidelity, FidelityNote, InvalidRequest, NoteKind, Problem, Retry, UpstreamFailure, Usage,
+};
 use hoosh_router::Candidate;
+use http::HeaderMap;
 
 use crate::call::Call;
 
@@ -19,6 +25,8 @@ use crate::call::Call;
 pub(crate) struct Answer {
     pub(crate) body: AnswerBody,
     pub(crate) notes: Vec<FidelityNote>,
+    /// What the provider said of its rate limits.
+    pub(crate) limits: HeaderMap,
 }
 
 /// The answer in the caller's dialect.
@@ -39,6 +47,16 @@ pub(crate) trait Lane: Send {
     /// The usage seen so far.
     fn usage(&self) -> Option<Usage>;
 
+    /// The usage of what has passed, counted here: for a stream that is over and whose provider reported none, or that
+    /// ended early. A prompt whose tokens are among those `seen` is not counted again.
+    fn counted(&self, seen: Option<&Usage>) -> Option<Usage>;
+
+    /// What could not be carried since it was asked last.
+    fn take_notes(&mut self) -> Vec<FidelityNote>;
+
+    /// Appends an error as the last event.
+    fn write_problem(&mut self, problem: &Problem, out: &mut Vec<u8>);
+
     /// Whether everything of a stream that said its last word has been given.
     fn is_done(&self) -> bool;
 
@@ -46,28 +64,82 @@ pub(crate) trait Lane: Send {
     fn reported(&mut self) -> Option<UpstreamFailure>;
 }
 
+/// What a candidate could not be told of a call. Asks nobody.
+pub(crate) fn losses(call: &Call, candidate: &Candidate) -> Vec<FidelityNote> {
+    if goes_as_it_is(call, candidate) {
+        return Vec::new();
+    }
+    // A body that cannot be read is told by the attempt.
+    let mut notes = match call.dialect.operation() {
+        Operation::Inference => match call.decoded() {
+            Ok(request) => candidate.provider.preview(&candidate.model, request),
+            Err(_) => Vec::new(),
+        },
+        Operation::Embedding => embedding::preview(call, candidate),
+        Operation::Counting | Operation::Plain => Vec::new(),
+    };
+    notes.retain(|note| note.kind == NoteKind::Lost);
+    notes
+}
+
+/// Whether a candidate takes the body as it is. One that goes on from a conversation kept here, that holds what
+/// only this gateway can read, that names its model in more than one place, or whose answer is wanted in another form
+/// than the provider gives, is not for the provider as it is.
+fn goes_as_it_is(call: &Call, candidate: &Candidate) -> bool {
+    // Google's bodies for these may repeat the model of the URL, and must not name another.
+    let repeats_model =
+        matches!(call.dialect, Dialect::GeminiBatchEmbed | Dialect::GeminiCount | Dialect::GeminiEmbed);
+    candidate.provider.speaks(call.dialect)
+        && !(repeats_model && *candidate.model != *call.head.model)
+        && call.history().is_none()
+        && !call.head.json_list
+        && !call.is_for_us_alone()
+}
+
 /// Asks one candidate.
 ///
 /// # Cancel safety
 ///
 /// Dropping it cancels the call at the provider.
-pub(crate) async fn ask(call: &Call, candidate: &Candidate) -> Result<Answer, UpstreamFailure> {
-    let answer = if candidate.provider.speaks(call.dialect) {
-        passthrough::ask(call, candidate).await
-    } else {
-        translate::ask(call, candidate).await
+pub(crate) async fn ask(
+    call: &Call,
+    candidate: &Candidate,
+    fidelity: Fidelity,
+) -> Result<Answer, UpstreamFailure> {
+    let answer = match call.dialect.operation() {
+        Operation::Counting if goes_as_it_is(call, candidate) => {
+            match passthrough::ask(call, candidate).await {
+                // Servers that speak a dialect often leave this out of it.
+                Err(failure) if matches!(failure.kind, FailureKind::NotFound | FailureKind::Unsupported) => {
+                    counting::answer(call, candidate)
+                }
+                asked => asked,
+            }
+        }
+        _ if goes_as_it_is(call, candidate) => passthrough::ask(call, candidate).await,
+        Operation::Inference => translate::ask(call, candidate, fidelity).await,
+        Operation::Embedding => embedding::ask(call, candidate).await,
+        Operation::Counting => counting::answer(call, candidate),
+        Operation::Plain => {
+            let message = format!("it has no {}", call.dialect);
+            Err(UpstreamFailure::new(FailureKind::Unsupported, message))
+        }
     };
     answer.map_err(
-        |failure| if failure.provider.is_empty() { failure.at(candidate.provider.name()) } else { failure },
+        |failure| if failure.provider.is_empty() { candidate.provider.own(failure) } else { failure },
     )
 }
 
 /// A body that only a provider of its own dialect could take: another candidate may be one.
 fn cannot_translate(invalid: &InvalidRequest) -> UpstreamFailure {
     let param = Some(invalid.field.path.clone()).filter(|path| !path.is_empty());
+    // OpenAI's own word for it (platform.openai.com/docs/guides/conversation-state, read 2026-11-24).
+    let code =
+        (param.as_deref() == Some("previous_response_id")).then(|| "previous_response_not_found".to_owned());
     UpstreamFailure {
         retry: Retry::Elsewhere,
         param,
+        code,
         ..UpstreamFailure::new(FailureKind::Invalid, invalid.to_string())
     }
 }

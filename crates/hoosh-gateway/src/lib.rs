@@ -23,11 +23,13 @@
 //! ```
 
 mod call;
+mod count;
 mod gateway;
 mod guard;
 mod lane;
 mod listing;
 mod reply;
+mod responses;
 mod settle;
 
 pub use call::{Call, CallerId, RequestId};

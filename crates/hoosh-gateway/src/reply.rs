@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::Stream;
 use hoosh_core::dialect::Dialect;
-use hoosh_core::{FidelityNote, NanoUsd, Problem, UpstreamFailure};
+use hoosh_core::{FidelityNote, NanoUsd, Problem, ProblemKind, Provenance, UpstreamFailure, Usage};
+use http::HeaderMap;
 
 use crate::call::RequestId;
 use crate::lane::Lane;
@@ -35,6 +36,8 @@ pub struct ReplyHead {
     pub attempts: usize,
     /// What of the request could not be carried to the provider.
     pub notes: Vec<FidelityNote>,
+    /// What the provider said of its rate limits, in its words and the caller's.
+    pub limits: HeaderMap,
     /// What it cost; `None` for a stream, whose end is not known yet, and where no price is known.
     pub cost: Option<NanoUsd>,
 }
@@ -57,26 +60,70 @@ pub enum ReplyBody {
 /// Dropping it cancels the call at the provider and settles what was seen.
 pub struct ReplyStream {
     lane: Option<Box<dyn Lane>>,
-    dialect: Dialect,
     settlement: Settlement,
+    dialect: Dialect,
+    is_broken: bool,
 }
 
 // === impl ReplyStream ===
 
 impl ReplyStream {
     pub(crate) fn new(lane: Box<dyn Lane>, dialect: Dialect, settlement: Settlement) -> Self {
-        Self { lane: Some(lane), dialect, settlement }
+        Self { lane: Some(lane), settlement, dialect, is_broken: false }
+    }
+
+    /// Whether the connection must be cut where the stream ends, because its error event may go unseen: Gemini's dialect
+    /// has none in its stream, and of Google's clients not all look for one (the AI SDK takes it for an empty chunk).
+    pub fn must_be_cut(&self) -> bool {
+        self.is_broken && self.dialect == Dialect::Gemini
+    }
+
+    /// Ends it before its end, because the gateway stops: the last bytes, an error event; `None` if it is over.
+    pub fn stop(&mut self) -> Option<Bytes> {
+        // One that has said its last word is over, whatever its provider still does.
+        let _open = self.lane.as_ref().filter(|lane| !lane.is_done())?;
+        let message = "the gateway stops before the end of this answer; ask again";
+        Some(self.end(&Problem::new(ProblemKind::Unavailable, "stopping", message), Outcome::Stopped))
     }
 
     /// The last bytes of a stream that broke: an error event.
     fn broken(&mut self, failure: UpstreamFailure) -> Bytes {
         let failure = self.settlement.named(failure);
+        self.end(&Problem::from(&failure), Outcome::Truncated(failure))
+    }
+
+    fn end(&mut self, problem: &Problem, outcome: Outcome) -> Bytes {
+        self.is_broken = true;
         let mut out = Vec::with_capacity(256);
-        if let Some(codec) = self.dialect.codec() {
-            codec.stream_encoder(false).problem(&Problem::from(&failure), &mut out);
+        if let Some(mut lane) = self.lane.take() {
+            lane.write_problem(problem, &mut out);
+            self.account(&mut *lane, false);
         }
-        self.settlement.settle(Outcome::Truncated(failure));
+        self.settlement.settle(outcome);
         out.into()
+    }
+
+    /// Takes over from a lane that is over what it has for the books.
+    fn account(&mut self, lane: &mut dyn Lane, is_whole: bool) {
+        let seen = lane.usage();
+        self.settlement.usage = match seen {
+            Some(seen) if is_whole => Some(seen),
+            Some(seen) => Some(early(seen, lane.counted(Some(&seen)))),
+            None => lane.counted(None),
+        };
+        self.settlement.note(lane.take_notes());
+    }
+}
+
+/// The usage of a stream that ended early. What Anthropic says at the beginning holds the prompt, but not what was written
+/// since.
+fn early(seen: Usage, counted: Option<Usage>) -> Usage {
+    match counted {
+        Some(counted) if counted.completion_total() > seen.completion_total() => {
+            let (output, provenance) = (counted.output, Provenance::Estimated);
+            Usage { output, reasoning: None, audio_out: None, provenance, ..seen }
+        }
+        _ => seen,
     }
 }
 
@@ -91,13 +138,12 @@ impl Stream for ReplyStream {
         match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(bytes))) => Poll::Ready(Some(bytes)),
-            Poll::Ready(Some(Err(failure))) => {
-                this.lane = None;
-                Poll::Ready(Some(this.broken(failure)))
-            }
+            Poll::Ready(Some(Err(failure))) => Poll::Ready(Some(this.broken(failure))),
             Poll::Ready(None) => {
                 let reported = lane.reported();
-                this.lane = None;
+                if let Some(mut lane) = this.lane.take() {
+                    this.account(&mut *lane, reported.is_none());
+                }
                 this.settlement.settle(match reported {
                     Some(failure) => Outcome::Truncated(this.settlement.named(failure)),
                     None => Outcome::Answered,
@@ -110,15 +156,16 @@ impl Stream for ReplyStream {
 
 impl Drop for ReplyStream {
     fn drop(&mut self) {
+        let Some(mut lane) = self.lane.take() else { return };
+        let is_done = lane.is_done();
+        self.account(&mut *lane, is_done);
         // A client may close on the last word, before the provider has closed: it has the whole answer.
-        if self.lane.as_ref().is_some_and(|lane| lane.is_done()) {
-            self.settlement.settle(Outcome::Answered);
-        }
+        self.settlement.settle(if is_done { Outcome::Answered } else { Outcome::Cancelled });
     }
 }
 
 impl fmt::Debug for ReplyStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplyStream").field("dialect", &self.dialect).finish_non_exhaustive()
+        f.debug_struct("ReplyStream").finish_non_exhaustive()
     }
 }

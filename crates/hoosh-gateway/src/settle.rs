@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hoosh_core::catalog::Catalog;
 use hoosh_core::dialect::Dialect;
-use hoosh_core::{HooshError, LlmProvider, NanoUsd, Provenance, UpstreamFailure, Usage};
+use hoosh_core::{FidelityNote, HooshError, LlmProvider, NanoUsd, Provenance, UpstreamFailure, Usage};
 use tokio::time::Instant;
 
 use crate::call::{Call, CallerId, RequestId};
@@ -38,9 +38,11 @@ pub struct CallRecord {
     pub model_used: Option<String>,
     /// How many candidates were asked.
     pub attempts: usize,
+    /// What could not be carried between the caller's dialect and the provider's.
+    pub notes: Vec<FidelityNote>,
     /// How it ended.
     pub outcome: Outcome,
-    /// What it took, as far as the provider said.
+    /// What it took: as the provider said, or counted here where it said nothing.
     pub usage: Option<Usage>,
     /// What it cost; `None` where no price is known, which is not the same as nothing.
     pub cost: Option<NanoUsd>,
@@ -61,6 +63,8 @@ pub enum Outcome {
     Truncated(UpstreamFailure),
     /// The caller went away.
     Cancelled,
+    /// With an answer that was still coming when the gateway stopped.
+    Stopped,
 }
 
 /// The duty to tell the end of a call. Dropped without an end, the caller has gone away, and that is told.
@@ -87,6 +91,7 @@ impl Outcome {
             Self::Failed(_) => "failed",
             Self::Truncated(_) => "truncated",
             Self::Cancelled => "cancelled",
+            Self::Stopped => "stopped",
         }
     }
 }
@@ -104,6 +109,7 @@ impl Settlement {
             provider: None,
             model_used: None,
             attempts: 0,
+            notes: Vec::new(),
             outcome: Outcome::Cancelled,
             usage: None,
             cost: None,
@@ -135,10 +141,17 @@ impl Settlement {
         }
     }
 
+    /// More has been lost.
+    pub(crate) fn note(&mut self, notes: impl IntoIterator<Item = FidelityNote>) {
+        if let Some(record) = &mut self.record {
+            record.notes.extend(notes);
+        }
+    }
+
     /// The failure with the name of who answers on it.
     pub(crate) fn named(&self, failure: UpstreamFailure) -> UpstreamFailure {
         match &self.provider {
-            Some(provider) if failure.provider.is_empty() => failure.at(provider.name()),
+            Some(provider) if failure.provider.is_empty() => provider.own(failure),
             _ => failure,
         }
     }
@@ -163,7 +176,10 @@ impl Settlement {
         if outcome != Outcome::Answered
             && let Some(usage) = &mut self.usage
         {
-            usage.provenance = Provenance::Partial;
+            // What was counted stays an estimate.
+            if usage.provenance == Provenance::Reported {
+                usage.provenance = Provenance::Partial;
+            }
         }
         (record.usage, record.cost, record.duration) = (self.usage, cost, self.start.elapsed());
         record.outcome = outcome;

@@ -13,18 +13,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
-use hoosh_core::dialect::{DecodeError, Dialect, Quirks};
-use hoosh_core::framing::SseFramer;
+use hoosh_core::dialect::{DecodeError, Dialect, Quirks, RequestLine, StreamForm};
+use hoosh_core::framing::{LineFramer, SseFramer};
 use hoosh_core::{
     EmbeddingRequest, EmbeddingResponse, EventStream, FailureKind, HooshError, InferenceRequest,
-    InferenceResponse, LlmProvider, ModelInfo, ProviderHealth, ProviderType, UpstreamFailure, Usage,
-    WireBody, WireReply, WireRequest, fold,
+    InferenceResponse, LlmProvider, ModelInfo, Provenance, ProviderHealth, ProviderType, UpstreamFailure,
+    Usage, WireBody, WireReply, WireRequest, fold,
 };
 use hoosh_gateway::{Call, CallRecord, CallerId, Gateway, Observer, Outcome, ReplyBody, RequestId};
 use hoosh_router::Router;
 
-const DIALECTS: [(&str, Dialect); 2] =
-    [("openai_chat", Dialect::OpenAiChat), ("openai_completions", Dialect::OpenAiCompletions)];
+const DIALECTS: [(&str, Dialect); 7] = [
+    ("openai_chat", Dialect::OpenAiChat),
+    ("openai_completions", Dialect::OpenAiCompletions),
+    ("openai_responses", Dialect::OpenAiResponses),
+    ("anthropic", Dialect::Anthropic),
+    ("gemini", Dialect::Gemini),
+    ("ollama_chat", Dialect::OllamaChat),
+    ("ollama_generate", Dialect::OllamaGenerate),
+];
 
 /// Transcripts up to this length are cut at every byte, longer ones where it matters and now and then.
 const CUT_EVERYWHERE_MAX: usize = 700;
@@ -140,13 +147,26 @@ impl World {
         end: End,
     ) -> (Result<Vec<u8>, HooshError>, CallRecord) {
         *self.provider.0.lock().unwrap() = (pieces, end);
-        let options = if include_usage { r#","stream_options":{"include_usage":true}"# } else { "" };
-        let content = match dialect {
-            Dialect::OpenAiChat => r#""messages":[{"role":"user","content":"x"}]"#,
-            _ => r#""prompt":"x""#,
+        let options = match dialect {
+            Dialect::OpenAiChat | Dialect::OpenAiCompletions if include_usage => {
+                r#","stream_options":{"include_usage":true}"#
+            }
+            _ => "",
         };
-        let body = format!(r#"{{"model":"m","stream":true,{content}{options}}}"#);
-        let call = Call::read(RequestId::new(), CallerId::new("tester"), dialect, body.into()).unwrap();
+        let content = match dialect {
+            Dialect::OpenAiCompletions | Dialect::OllamaGenerate => r#""prompt":"x""#,
+            Dialect::OpenAiResponses => r#""input":"x""#,
+            Dialect::Gemini => r#""contents":[{"parts":[{"text":"x"}]}]"#,
+            _ => r#""messages":[{"role":"user","content":"x"}]"#,
+        };
+        let body = format!(r#"{{"model":"m","stream":true,"max_tokens":9,{content}{options}}}"#);
+        let line = RequestLine {
+            model: (dialect == Dialect::Gemini).then(|| "m".to_owned()),
+            stream: Some(true),
+            json_list: false,
+        };
+        let (id, caller) = (RequestId::new(), CallerId::new("tester"));
+        let call = Call::read_with(id, caller, dialect, line, body.into()).unwrap();
         let shown = match self.gateway.call(call).await.map(|reply| reply.body) {
             Ok(ReplyBody::Stream(stream)) => Ok(stream.collect::<Vec<Bytes>>().await.concat()),
             Ok(ReplyBody::Full(_)) => panic!("a stream was asked for"),
@@ -155,6 +175,23 @@ impl World {
         let records = std::mem::take(&mut *self.book.0.lock().unwrap());
         assert_eq!(records.len(), 1, "{records:?}");
         (shown, records.into_iter().next().unwrap())
+    }
+}
+
+/// The events of a stream with the places where they end, and whether nothing follows the last.
+fn events(dialect: Dialect, bytes: &[u8]) -> (Vec<(Vec<u8>, usize)>, bool) {
+    let mut events = Vec::new();
+    match dialect.stream_form() {
+        StreamForm::Sse => {
+            let mut framer = SseFramer::default();
+            framer.push(bytes, |event| events.push((event.data.to_vec(), event.end))).unwrap();
+            (events, framer.is_at_boundary())
+        }
+        StreamForm::Lines => {
+            let mut framer = LineFramer::default();
+            framer.push(bytes, |line| events.push((line.data.to_vec(), line.end))).unwrap();
+            (events, framer.is_at_boundary())
+        }
     }
 }
 
@@ -167,14 +204,20 @@ struct Transcript {
 impl Transcript {
     /// Where its events end.
     fn event_ends(&self) -> Vec<usize> {
-        let mut ends = Vec::new();
-        SseFramer::default().push(&self.bytes, |event| ends.push(event.end)).unwrap();
-        ends
+        events(self.dialect, &self.bytes).0.into_iter().map(|(_, end)| end).collect()
     }
 
-    /// The end of the word that ends it: a stream cut before is cut short.
+    /// Where it is complete: a stream cut before is cut short.
     fn done_end(&self) -> usize {
-        self.bytes.windows(6).rposition(|six| six == b"[DONE]").unwrap() + 6
+        let is_complete = |cut: &usize| {
+            let mut decoder = self.dialect.codec().unwrap().stream_decoder(Quirks::NONE);
+            let mut events = Vec::new();
+            decoder.push(&self.bytes[..*cut], &mut events).is_ok() && decoder.finish(&mut events).is_ok()
+        };
+        let ends = self.event_ends();
+        let at = ends.iter().position(is_complete).unwrap();
+        let from = if at == 0 { 0 } else { ends[at - 1] };
+        (from..=ends[at]).find(is_complete).unwrap()
     }
 
     /// It without the events that hold usage and nothing else.
@@ -218,11 +261,13 @@ fn transcripts() -> Vec<Transcript> {
     for (folder, dialect) in DIALECTS {
         let mut files: Vec<_> =
             fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        // Broken ones are in a folder of their own.
+        files.retain(|file| file.is_file());
         files.sort();
         for file in files {
             let bytes = fs::read(&file).unwrap();
             let name = format!("{folder}/{}", file.file_name().unwrap().to_string_lossy());
-            if !bytes.contains(&b'\r') {
+            if dialect.stream_form() == StreamForm::Sse && !bytes.contains(&b'\r') {
                 let text = String::from_utf8(bytes.clone()).unwrap();
                 for (ends, line_end) in [("CRLF", "\r\n"), ("CR", "\r")] {
                     let bytes = text.replace('\n', line_end).into();
@@ -252,7 +297,15 @@ async fn whatever_the_pieces_the_caller_gets_the_same_bytes() {
                     String::from_utf8_lossy(&shown),
                     String::from_utf8_lossy(expected)
                 );
-                assert_eq!((&record.outcome, record.usage), (&Outcome::Answered, usage), "{name}, {how}");
+                assert_eq!(record.outcome, Outcome::Answered, "{name}, {how}");
+                match usage {
+                    Some(_) => assert_eq!(record.usage, usage, "{name}, {how}"),
+                    // The provider said nothing, so it was counted.
+                    None => {
+                        let provenance = record.usage.map(|usage| usage.provenance);
+                        assert_eq!(provenance, Some(Provenance::Estimated), "{name}, {how}");
+                    }
+                }
             };
             check(vec![bytes.clone()], "whole").await;
             check((0..bytes.len()).map(|at| bytes.slice(at..=at)).collect(), "byte by byte").await;
@@ -269,12 +322,13 @@ async fn cut_short_anywhere_it_ends_with_an_error_after_whole_events() {
     let world = World::new();
     for transcript in transcripts() {
         let Transcript { name, dialect, bytes } = &transcript;
-        for cut in transcript.cuts(13).into_iter().filter(|cut| *cut < transcript.done_end()) {
+        let (done, ends) = (transcript.done_end(), transcript.event_ends());
+        for cut in transcript.cuts(13).into_iter().filter(|cut| *cut < done) {
             for (include_usage, end) in
                 [(true, End::Proper), (false, End::Proper), (true, End::Broken), (false, End::Broken)]
             {
                 // The end of the event before is a place where pieces often end.
-                let last = transcript.event_ends().into_iter().filter(|end| *end <= cut).max().unwrap_or(0);
+                let last = ends.iter().copied().filter(|end| *end <= cut).max().unwrap_or(0);
                 let pieces = vec![bytes.slice(..last), bytes.slice(last..cut)];
                 let (shown, record) = world.ask(*dialect, include_usage, pieces, end).await;
                 let how = format!("{name} cut at {cut}, include_usage {include_usage}, {end:?}");
@@ -299,16 +353,18 @@ fn check_ended_by_error(dialect: Dialect, shown: &[u8], how: &str) {
     let text = String::from_utf8_lossy(shown);
     assert!(!text.contains("[DONE]"), "{how}: a good end:\n{text}");
     let mut tap = dialect.tap(Quirks::NONE);
-    let mut events = Vec::new();
-    let mut framer = SseFramer::default();
-    framer.push(shown, |event| events.push((event.data.to_vec(), tap.event(event.data)))).unwrap();
-    assert!(framer.is_at_boundary(), "{how}: something follows the last event:\n{text}");
-    let (data, last) = events.pop().unwrap_or_else(|| panic!("{how}: no events:\n{text}"));
-    assert!(
-        data.starts_with(br#"{"error""#) && matches!(last, Err(DecodeError::Reported(_))),
-        "{how}: no error at the end:\n{text}"
-    );
-    for (data, seen) in events {
-        assert!(seen.is_ok(), "{how}: a broken event {:?}:\n{text}", String::from_utf8_lossy(&data));
+    let (events, is_whole) = events(dialect, shown);
+    assert!(is_whole, "{how}: something follows the last event:\n{text}");
+    let mut seen: Vec<_> = events.into_iter().map(|(data, _)| (tap.event(&data), data)).collect();
+    let (last, _) = seen.pop().unwrap_or_else(|| panic!("{how}: no events:\n{text}"));
+    assert!(matches!(last, Err(DecodeError::Reported(_))), "{how}: no error at the end:\n{text}");
+    for (seen, data) in seen {
+        // Responses tells it twice.
+        let is_error = matches!(seen, Err(DecodeError::Reported(_))) && dialect == Dialect::OpenAiResponses;
+        assert!(
+            seen.is_ok() || is_error,
+            "{how}: a broken event {:?}:\n{text}",
+            String::from_utf8_lossy(&data)
+        );
     }
 }

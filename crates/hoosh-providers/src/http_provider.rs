@@ -1,40 +1,52 @@
 //! The one provider for everything that answers over HTTP.
 
-use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use futures_util::{Stream, StreamExt, stream};
-use hoosh_core::dialect::{Codec, DecodeStream, Dialect, Quirks, Target, openai_embeddings};
+use futures_util::StreamExt;
+use futures_util::future::{BoxFuture, ready};
+use hoosh_core::dialect::emulate::{UnwrapStream, unwrap_reply};
+use hoosh_core::dialect::{Codec, Dialect, EmbeddingCodec, Encoded, Quirks, StreamForm, Target};
 use hoosh_core::{
-    ByteStream, EmbeddingRequest, EmbeddingResponse, EventStream, FailureKind, InferenceRequest,
-    InferenceResponse, LlmProvider, ModelInfo, ProviderHealth, ProviderType, StreamEvent, UpstreamFailure,
-    WireBody, WireReply, WireRequest, limits,
+    ByteStream, EmbeddingRequest, EmbeddingResponse, EventStream, FailureKind, FidelityNote,
+    InferenceRequest, InferenceResponse, LlmProvider, ModelInfo, ProviderHealth, ProviderType,
+    UpstreamFailure, WireBody, WireReply, WireRequest, limits, rate_limit,
 };
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
-use secrecy::ExposeSecret;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use crate::listing;
+use crate::events::decoded;
+use crate::identity::Identity;
+use crate::listing::{self, ListingForm};
 use crate::preset::{Auth, Preset, preset};
 use crate::settings::{ProviderSettings, SettingsError};
 use crate::transport::{Answer, Transport};
 
 /// A vendor or model server at a URL, as its [`Preset`] describes it.
 pub struct HttpProvider {
-    name: String,
+    identity: Arc<Identity>,
     preset: &'static Preset,
     base_url: String,
-    /// The URL of each dialect it speaks, made once.
+    /// The URL of each dialect it speaks that is the same for every model, made once.
     urls: Vec<(Dialect, Uri)>,
     models_url: Uri,
+    /// Where Ollama tells what it holds in memory.
+    loaded_url: Uri,
     /// What every request carries, the key among it.
     headers: HeaderMap,
     transport: Transport,
+}
+
+/// An inference ready to be sent, and how its answer is read.
+struct Outgoing {
+    codec: &'static dyn Codec,
+    wire: WireRequest,
+    notes: Vec<FidelityNote>,
+    answer_tool: Option<&'static str>,
 }
 
 // === impl HttpProvider ===
@@ -47,30 +59,35 @@ impl HttpProvider {
     /// If the URL, the name or the key cannot be used.
     pub fn new(settings: ProviderSettings) -> Result<Self, SettingsError> {
         let preset = preset(settings.kind);
-        let base_url = settings.resolve_base_url()?;
-        let name = settings.name.unwrap_or_else(|| settings.kind.as_str().to_owned());
+        let (base_url, root_url) = (settings.resolve_base_url()?, settings.resolve_root_url()?);
+        let name = settings.name.clone().unwrap_or_else(|| settings.kind.as_str().to_owned());
         // It stands before a slash in `name/model` and in a header.
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/') {
             let problem = "must be printable ASCII without spaces and slashes".to_owned();
             return Err(SettingsError { field: "name", problem });
         }
-        let url = |path: &str| -> Result<Uri, SettingsError> {
-            let parsed = format!("{base_url}/{path}").parse();
+        let parse = |base: &str, path: &str| -> Result<Uri, SettingsError> {
+            let parsed = format!("{base}/{path}").parse();
             parsed.map_err(|_| SettingsError { field: "base_url", problem: "is not a URL".to_owned() })
         };
-        let urls = preset
-            .dialects
-            .iter()
-            .map(|dialect| Ok((*dialect, url(dialect.path())?)))
+        let fixed = preset.dialects.iter().filter(|dialect| !dialect.has_model_in_path());
+        let urls = fixed
+            .map(|dialect| {
+                let url = if dialect.is_at_root() { root_url.as_str() } else { base_url.as_str() };
+                Ok((*dialect, parse(url, &dialect.path("", false))?))
+            })
             .collect::<Result<_, _>>()?;
-        let key =
-            settings.api_key.as_ref().map(|key| key.expose_secret().trim()).filter(|key| !key.is_empty());
+        let key = settings.key();
         Ok(Self {
             urls,
-            models_url: url("models")?,
+            models_url: parse(
+                if preset.listing == ListingForm::Ollama { &root_url } else { &base_url },
+                preset.listing.path(),
+            )?,
+            loaded_url: parse(&root_url, "api/ps")?,
             headers: headers(preset.auth, key)?,
             transport: Transport::new(settings.timeouts),
-            name,
+            identity: Arc::new(Identity::new(name, key)),
             preset,
             base_url,
         })
@@ -86,31 +103,43 @@ impl HttpProvider {
         self.preset
     }
 
-    fn post(
-        &self,
-        dialect: Dialect,
-        stream: bool,
-        body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, UpstreamFailure> {
-        let Some((_, url)) = self.urls.iter().find(|(known, _)| *known == dialect) else {
-            return Err(UpstreamFailure::new(
-                FailureKind::Unsupported,
-                format!("it does not take {dialect} bodies"),
-            ));
-        };
-        let mut request = Request::new(Full::new(body));
+    fn post(&self, wire: WireRequest) -> Result<Request<Full<Bytes>>, UpstreamFailure> {
+        let url = self.url(wire.dialect, &wire.model, wire.stream)?;
+        let mut request = Request::new(Full::new(wire.body));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = url.clone();
-        *request.headers_mut() = self.headers.clone();
-        let accept = if stream { "text/event-stream" } else { "application/json" };
-        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *request.uri_mut() = url;
+        let headers = request.headers_mut();
+        headers.clone_from(&self.headers);
+        headers.extend(wire.headers);
+        let accept = match wire.dialect.stream_form() {
+            StreamForm::Sse if wire.stream => "text/event-stream",
+            StreamForm::Lines if wire.stream => "application/x-ndjson",
+            _ => "application/json",
+        };
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(request)
     }
 
+    fn url(&self, dialect: Dialect, model: &str, stream: bool) -> Result<Uri, UpstreamFailure> {
+        if let Some((_, url)) = self.urls.iter().find(|(known, _)| *known == dialect) {
+            return Ok(url.clone());
+        }
+        if !self.speaks(dialect) {
+            let message = format!("it does not take {dialect} bodies");
+            return Err(UpstreamFailure::new(FailureKind::Unsupported, message));
+        }
+        // Some servers and proxies would climb out of the path by them.
+        let climbs = model.split('/').any(|segment| matches!(segment, "" | "." | ".."));
+        let url = format!("{}/{}", self.base_url, dialect.path(model, stream)).parse().ok();
+        url.filter(|_| !climbs)
+            .ok_or_else(|| UpstreamFailure::new(FailureKind::NotFound, "the model's name cannot be in a URL"))
+    }
+
     /// Sends a body and gives back the whole answer, or the failure it stands for.
-    async fn whole(&self, dialect: Dialect, body: Bytes) -> Result<(HeaderMap, Bytes), UpstreamFailure> {
-        let answer = self.transport.send_for_whole(self.post(dialect, false, body)?).await?;
+    async fn whole(&self, wire: WireRequest) -> Result<(HeaderMap, Bytes), UpstreamFailure> {
+        let dialect = wire.dialect;
+        let answer = self.transport.send_for_whole(self.post(wire)?).await?;
         let mut answer = refuse_error(dialect, answer).await?;
         let headers = std::mem::take(&mut answer.head.headers);
         let body = answer.whole(limits::REPLY_BODY_BYTES_MAX).await?.ok_or_else(|| {
@@ -121,17 +150,12 @@ impl HttpProvider {
     }
 
     /// Sends a body and gives back the stream of the answer, or the failure it stands for.
-    async fn streamed(
-        &self,
-        dialect: Dialect,
-        body: Bytes,
-    ) -> Result<(HeaderMap, ByteStream), UpstreamFailure> {
-        let answer = self.transport.send_for_stream(self.post(dialect, true, body)?).await?;
+    async fn streamed(&self, wire: WireRequest) -> Result<(HeaderMap, ByteStream), UpstreamFailure> {
+        let dialect = wire.dialect;
+        let answer = self.transport.send_for_stream(self.post(wire)?).await?;
         let mut answer = refuse_error(dialect, answer).await?;
         let headers = std::mem::take(&mut answer.head.headers);
-        if let Some(kind) = headers.get(CONTENT_TYPE)
-            && !kind.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream")
-        {
+        if let Some(kind) = headers.get(CONTENT_TYPE).filter(|kind| !is_stream(dialect, kind)) {
             let message =
                 format!("a stream was asked for, `{}` came", String::from_utf8_lossy(kind.as_bytes()));
             let body = answer.excerpt().await;
@@ -145,33 +169,70 @@ impl HttpProvider {
                 UpstreamFailure::new(FailureKind::Garbage, message)
             });
         }
-        let name = self.name.clone();
-        let stream = answer.stream().map(move |piece| piece.map_err(|failure| failure.at(&name)));
+        let identity = Arc::clone(&self.identity);
+        let stream = answer.stream().map(move |piece| piece.map_err(|failure| identity.own(failure)));
         Ok((headers, Box::pin(stream)))
     }
 
-    /// The dialect a typed inference is put into.
-    fn inference_codec(&self) -> (Dialect, &'static dyn Codec) {
-        let dialects = self.preset.dialects.iter();
-        let found = dialects.filter_map(|dialect| Some((*dialect, dialect.codec()?))).next();
-        // A test of the presets holds that each speaks chat.
+    /// The dialect a typed inference is put into: the one it came in if that is taken, else the first for inference.
+    fn inference_codec(&self, request: &InferenceRequest) -> (Dialect, &'static dyn Codec) {
+        let own = request.origin.filter(|origin| self.speaks(*origin));
+        let mut dialects = own.into_iter().chain(self.preset.dialects.iter().copied());
+        let found = dialects.find_map(|dialect| Some((dialect, dialect.codec()?)));
+        // A test of the presets holds that each speaks one.
         found.unwrap_or_else(|| unreachable!("preset {} speaks no inference dialect", self.preset.kind))
     }
 
+    fn embedding_codec(&self) -> Result<(Dialect, &'static dyn EmbeddingCodec), UpstreamFailure> {
+        let mut dialects = self.preset.dialects.iter();
+        let found = dialects.find_map(|dialect| Some((*dialect, dialect.embedding_codec()?)));
+        found.ok_or_else(|| UpstreamFailure::new(FailureKind::Unsupported, "it has no embeddings"))
+    }
+
+    fn encode(&self, model: &str, stream: bool, request: &InferenceRequest) -> Outgoing {
+        let (dialect, codec) = self.inference_codec(request);
+        let target = Target { model, stream, quirks: self.preset.quirks };
+        let Encoded { body, notes, answer_tool } = codec.encode_request(request, target);
+        let headers =
+            if request.origin == Some(dialect) { request.headers.clone() } else { HeaderMap::new() };
+        let wire = WireRequest { headers, ..wire(dialect, model, stream, body) };
+        Outgoing { codec, notes, answer_tool, wire }
+    }
+
     async fn models(&self) -> Result<Vec<ModelInfo>, UpstreamFailure> {
-        let mut request = Request::new(Full::new(Bytes::new()));
-        *request.uri_mut() = self.models_url.clone();
-        *request.headers_mut() = self.headers.clone();
-        let answer = self.transport.send_probe(request).await?;
-        let answer = refuse_error(Dialect::OpenAiChat, answer).await?;
-        let body = answer.whole(limits::REPLY_BODY_BYTES_MAX).await?.unwrap_or_default();
-        listing::decode(self.preset.kind, &self.name, &body)
+        self.listed(&self.models_url).await
+    }
+
+    /// Reads a listing, page by page.
+    async fn listed(&self, url: &Uri) -> Result<Vec<ModelInfo>, UpstreamFailure> {
+        let mut models = Vec::new();
+        let mut next = url.clone();
+        for _ in 0..limits::LISTING_PAGES_MAX {
+            let mut request = Request::new(Full::new(Bytes::new()));
+            *request.uri_mut() = next;
+            *request.headers_mut() = self.headers.clone();
+            let answer = self.transport.send_probe(request).await?;
+            let answer = refuse_error(self.preset.listing.dialect(), answer).await?;
+            let body = answer.whole(limits::REPLY_BODY_BYTES_MAX).await?.unwrap_or_default();
+            let page = listing::decode(self.preset.listing, self.preset.kind, &self.identity.name, &body)?;
+            models.extend(page.models);
+            let more = page.next.and_then(|query| format!("{url}&{query}").parse().ok());
+            match more {
+                Some(more) if models.len() < limits::MODELS_PER_PROVIDER_MAX => next = more,
+                _ => break,
+            }
+        }
+        models.truncate(limits::MODELS_PER_PROVIDER_MAX);
+        Ok(models)
     }
 }
 
-fn headers(auth: Auth, key: Option<&str>) -> Result<HeaderMap, SettingsError> {
+pub(crate) fn headers(auth: Auth, key: Option<&str>) -> Result<HeaderMap, SettingsError> {
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("hoosh/", env!("CARGO_PKG_VERSION"))));
+    if auth == Auth::Anthropic {
+        headers.insert(HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
+    }
     let Some(key) = key else { return Ok(headers) };
     let secret = |text: &str| -> Result<HeaderValue, SettingsError> {
         let problem = "holds characters that no HTTP header can carry".to_owned();
@@ -180,16 +241,32 @@ fn headers(auth: Auth, key: Option<&str>) -> Result<HeaderMap, SettingsError> {
         value.set_sensitive(true);
         Ok(value)
     };
-    headers.insert(AUTHORIZATION, secret(&format!("Bearer {key}"))?);
-    if auth == Auth::Anthropic {
-        headers.insert(HeaderName::from_static("x-api-key"), secret(key)?);
-        headers.insert(HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
-    }
+    let (name, value) = match auth {
+        Auth::Bearer => (AUTHORIZATION, secret(&format!("Bearer {key}"))?),
+        Auth::Anthropic => (HeaderName::from_static("x-api-key"), secret(key)?),
+        Auth::Google => (HeaderName::from_static("x-goog-api-key"), secret(key)?),
+    };
+    headers.insert(name, value);
     Ok(headers)
 }
 
+fn wire(dialect: Dialect, model: &str, stream: bool, body: Vec<u8>) -> WireRequest {
+    WireRequest { dialect, model: model.to_owned(), headers: HeaderMap::new(), stream, body: body.into() }
+}
+
+/// Whether this is the content type of a stream in the dialect; of NDJSON servers some say plain JSON.
+fn is_stream(dialect: Dialect, content_type: &HeaderValue) -> bool {
+    let kind = content_type.as_bytes().to_ascii_lowercase();
+    match dialect.stream_form() {
+        StreamForm::Sse => kind.starts_with(b"text/event-stream"),
+        StreamForm::Lines => {
+            [&b"application/x-ndjson"[..], b"application/json"].iter().any(|known| kind.starts_with(known))
+        }
+    }
+}
+
 /// An answer with status 200, or the failure it stands for.
-async fn refuse_error(dialect: Dialect, answer: Answer) -> Result<Answer, UpstreamFailure> {
+pub(crate) async fn refuse_error(dialect: Dialect, answer: Answer) -> Result<Answer, UpstreamFailure> {
     let status = answer.head.status.as_u16();
     if status == 200 {
         return Ok(answer);
@@ -208,69 +285,9 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-/// Reads a stream of bytes as events.
-fn decoded(
-    bytes: ByteStream,
-    decoder: Box<dyn DecodeStream>,
-    name: String,
-) -> impl Stream<Item = EventItem> + Send {
-    struct State {
-        bytes: Option<ByteStream>,
-        decoder: Box<dyn DecodeStream>,
-        ready: VecDeque<EventItem>,
-        events: Vec<StreamEvent>,
-        name: String,
-    }
-    impl State {
-        /// Queues the events decoded, and behind them what ended the stream.
-        fn queue(&mut self, result: Result<(), UpstreamFailure>) {
-            self.ready.extend(self.events.drain(..).map(Ok));
-            if let Err(failure) = result {
-                self.bytes = None;
-                self.ready.push_back(Err(failure.at(&self.name)));
-            }
-        }
-    }
-    let ready = VecDeque::new();
-    let state = State { bytes: Some(bytes), decoder, ready, events: Vec::new(), name };
-    stream::unfold(state, async |mut state| {
-        loop {
-            if let Some(item) = state.ready.pop_front() {
-                return Some((item, state));
-            }
-            if state.decoder.is_done()
-                && let Some(mut bytes) = state.bytes.take()
-            {
-                // The end of the body is waited for so that the connection can be used again, but not for long.
-                let _closed = timeout(limits::STREAM_END_GRACE, bytes.next()).await;
-                let finished = state.decoder.finish(&mut state.events).map_err(UpstreamFailure::from);
-                state.queue(finished);
-                continue;
-            }
-            let result = match state.bytes.as_mut()?.next().await {
-                Some(Ok(piece)) => {
-                    state.decoder.push(&piece, &mut state.events).map_err(UpstreamFailure::from)
-                }
-                Some(Err(failure)) => {
-                    // What was counted until now is still told; that the stream is cut is told by the failure.
-                    let _cut = state.decoder.finish(&mut state.events);
-                    Err(failure)
-                }
-                None => {
-                    state.bytes = None;
-                    state.decoder.finish(&mut state.events).map_err(UpstreamFailure::from)
-                }
-            };
-            state.queue(result);
-        }
-    })
-}
-
-type EventItem = Result<StreamEvent, UpstreamFailure>;
-
 impl LlmProvider for HttpProvider {
     fn name(&self) -> &str {
-        &self.name
+        &self.identity.name
     }
 
     fn provider_type(&self) -> ProviderType {
@@ -287,15 +304,17 @@ impl LlmProvider for HttpProvider {
         request: &'a InferenceRequest,
     ) -> BoxFuture<'a, Result<InferenceResponse, UpstreamFailure>> {
         Box::pin(async move {
-            let (dialect, codec) = self.inference_codec();
-            let encoded =
-                codec.encode_request(request, Target { model, stream: false, quirks: self.preset.quirks });
+            let Outgoing { codec, wire, notes, answer_tool } = self.encode(model, false, request);
             let reply = async {
-                let (_, body) = self.whole(dialect, encoded.body.into()).await?;
-                codec.decode_reply(&body).map_err(UpstreamFailure::from)
+                let (headers, body) = self.whole(wire).await?;
+                let reply = codec.decode_reply(&body)?;
+                let reply = match answer_tool {
+                    Some(tool) => unwrap_reply(reply, tool),
+                    None => reply,
+                };
+                Ok(InferenceResponse { notes, limits: rate_limit::kept(&headers), ..reply })
             };
-            let reply = reply.await.map_err(|failure| failure.at(&self.name))?;
-            Ok(InferenceResponse { notes: encoded.notes, ..reply })
+            reply.await.map_err(|failure: UpstreamFailure| self.identity.own(failure))
         })
     }
 
@@ -305,13 +324,23 @@ impl LlmProvider for HttpProvider {
         request: &'a InferenceRequest,
     ) -> BoxFuture<'a, Result<EventStream, UpstreamFailure>> {
         Box::pin(async move {
-            let (dialect, codec) = self.inference_codec();
-            let quirks = self.preset.quirks;
-            let encoded = codec.encode_request(request, Target { model, stream: true, quirks });
-            let sent = self.streamed(dialect, encoded.body.into()).await;
-            let (_, bytes) = sent.map_err(|failure| failure.at(&self.name))?;
-            let events = decoded(bytes, codec.stream_decoder(quirks), self.name.clone());
-            Ok(EventStream { events: Box::pin(events), notes: encoded.notes })
+            let Outgoing { codec, wire, notes, answer_tool } = self.encode(model, true, request);
+            let origin = Some(wire.dialect);
+            let sent = self.streamed(wire).await;
+            let (headers, bytes) = sent.map_err(|failure| self.identity.own(failure))?;
+            let events = decoded(bytes, codec.stream_decoder(self.preset.quirks), Arc::clone(&self.identity));
+            let limits = rate_limit::kept(&headers);
+            let Some(tool) = answer_tool else {
+                return Ok(EventStream { events: Box::pin(events), notes, origin, limits });
+            };
+            let mut unwrap = UnwrapStream::new(tool);
+            let events = events.filter_map(move |item| {
+                ready(match item {
+                    Ok(event) => unwrap.event(event).map(Ok),
+                    Err(failure) => Some(Err(failure)),
+                })
+            });
+            Ok(EventStream { events: Box::pin(events), notes, origin, limits })
         })
     }
 
@@ -321,21 +350,38 @@ impl LlmProvider for HttpProvider {
         request: &'a EmbeddingRequest,
     ) -> BoxFuture<'a, Result<EmbeddingResponse, UpstreamFailure>> {
         Box::pin(async move {
-            let body = openai_embeddings::encode_request(request, model);
             let reply = async {
-                let (_, body) = self.whole(Dialect::OpenAiEmbeddings, body.into()).await?;
-                openai_embeddings::decode_reply(&body).map_err(UpstreamFailure::from)
+                let (dialect, codec) = self.embedding_codec()?;
+                let encoded = codec.encode_request(request, model).map_err(|field| UpstreamFailure {
+                    param: Some(field.path.clone()),
+                    ..UpstreamFailure::new(FailureKind::Unsupported, field.to_string())
+                })?;
+                let (headers, body) = self.whole(wire(dialect, model, false, encoded.body)).await?;
+                let reply = codec.decode_reply(&body)?;
+                Ok(EmbeddingResponse { notes: encoded.notes, limits: rate_limit::kept(&headers), ..reply })
             };
-            reply.await.map_err(|failure| failure.at(&self.name))
+            reply.await.map_err(|failure: UpstreamFailure| self.identity.own(failure))
         })
     }
 
     fn list_models(&self) -> BoxFuture<'_, Result<Vec<ModelInfo>, UpstreamFailure>> {
         Box::pin(async move {
             if !self.preset.lists_models {
-                return Ok(listing::from_catalog(self.preset.kind, &self.name));
+                return Ok(listing::from_catalog(self.preset.kind, &self.identity.name));
             }
-            self.models().await.map_err(|failure| failure.at(&self.name))
+            self.models().await.map_err(|failure| self.identity.own(failure))
+        })
+    }
+
+    fn loaded_models(&self) -> BoxFuture<'_, Result<Vec<ModelInfo>, UpstreamFailure>> {
+        Box::pin(async move {
+            let listed = match self.preset.kind {
+                ProviderType::Ollama => self.listed(&self.loaded_url).await,
+                // One model or a few, in memory from the start.
+                ProviderType::LlamaCpp => self.models().await,
+                _ => return Ok(Vec::new()),
+            };
+            listed.map_err(|failure| self.identity.own(failure))
         })
     }
 
@@ -346,7 +392,7 @@ impl LlmProvider for HttpProvider {
                 Ok(models) => Some(models.len()),
                 // One that has no listing is well if it says so.
                 Err(failure) if !self.preset.lists_models && failure.kind == FailureKind::NotFound => None,
-                Err(failure) => return Err(failure.at(&self.name)),
+                Err(failure) => return Err(self.identity.own(failure)),
             };
             Ok(ProviderHealth { latency: start.elapsed(), models })
         })
@@ -354,6 +400,21 @@ impl LlmProvider for HttpProvider {
 
     fn speaks(&self, dialect: Dialect) -> bool {
         self.preset.dialects.contains(&dialect)
+    }
+
+    fn preview(&self, model: &str, request: &InferenceRequest) -> Vec<FidelityNote> {
+        self.encode(model, false, request).notes
+    }
+
+    fn preview_embedding(&self, model: &str, request: &EmbeddingRequest) -> Vec<FidelityNote> {
+        let encoded =
+            self.embedding_codec().ok().and_then(|(_, codec)| codec.encode_request(request, model).ok());
+        // One that cannot be told it at all says so when it is asked.
+        encoded.map(|encoded| encoded.notes).unwrap_or_default()
+    }
+
+    fn own(&self, failure: UpstreamFailure) -> UpstreamFailure {
+        self.identity.own(failure)
     }
 
     fn quirks(&self) -> Quirks {
@@ -364,13 +425,13 @@ impl LlmProvider for HttpProvider {
         Box::pin(async move {
             let reply = async {
                 if request.stream {
-                    let (headers, stream) = self.streamed(request.dialect, request.body).await?;
+                    let (headers, stream) = self.streamed(request).await?;
                     return Ok(WireReply { headers, body: WireBody::Stream(stream) });
                 }
-                let (headers, body) = self.whole(request.dialect, request.body).await?;
+                let (headers, body) = self.whole(request).await?;
                 Ok(WireReply { headers, body: WireBody::Full(body) })
             };
-            reply.await.map_err(|failure: UpstreamFailure| failure.at(&self.name))
+            reply.await.map_err(|failure: UpstreamFailure| self.identity.own(failure))
         })
     }
 }
@@ -378,7 +439,7 @@ impl LlmProvider for HttpProvider {
 impl fmt::Debug for HttpProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpProvider")
-            .field("name", &self.name)
+            .field("name", &self.identity.name)
             .field("kind", &self.preset.kind)
             .field("base_url", &self.base_url)
             .finish_non_exhaustive()

@@ -19,14 +19,20 @@
 //! # }
 //! ```
 
+mod events;
 mod http_provider;
+mod identity;
 mod listing;
+mod ollama;
 mod preset;
 mod registry;
 mod settings;
 mod transport;
 
+pub use hoosh_core::dialect::ollama_listing::PullProgress;
 pub use http_provider::HttpProvider;
+pub use listing::ListingForm;
+pub use ollama::{OllamaAdmin, PullStream};
 pub use preset::{Auth, PRESETS, Preset, preset};
 pub use registry::ProviderRegistry;
 pub use settings::{ProviderSettings, SettingsError, Timeouts};

@@ -5,6 +5,8 @@
 use hoosh_core::ProviderType;
 use hoosh_core::dialect::{Dialect, Quirks};
 
+use crate::listing::ListingForm;
+
 /// What is known of one kind of provider.
 #[derive(Debug, Clone, Copy)]
 pub struct Preset {
@@ -20,10 +22,12 @@ pub struct Preset {
     pub key_env: &'static [&'static str],
     /// How the key is sent.
     pub auth: Auth,
-    /// The dialects it takes as they are.
+    /// The dialects it takes as they are. Whatever it does not take is put into the first that is for the same operation.
     pub dialects: &'static [Dialect],
     /// Whether it lists its models.
     pub lists_models: bool,
+    /// In which form.
+    pub listing: ListingForm,
     /// Patterns of the models it serves; empty where only the installation knows.
     pub models: &'static [&'static str],
     /// Whether it runs on this machine or network.
@@ -39,14 +43,69 @@ pub struct Preset {
 pub enum Auth {
     /// `Authorization: Bearer KEY`.
     Bearer,
-    /// Anthropic's: `x-api-key` and a version for its own paths, a bearer token for its OpenAI-compatible one.
+    /// Anthropic's: `x-api-key: KEY`, beside the version of its API.
     Anthropic,
+    /// Google's: `x-goog-api-key: KEY`.
+    Google,
 }
 
 const ALL: &[Dialect] = &[Dialect::OpenAiChat, Dialect::OpenAiCompletions, Dialect::OpenAiEmbeddings];
 const CHAT: &[Dialect] = &[Dialect::OpenAiChat];
 const CHAT_AND_COMPLETIONS: &[Dialect] = &[Dialect::OpenAiChat, Dialect::OpenAiCompletions];
 const CHAT_AND_EMBEDDINGS: &[Dialect] = &[Dialect::OpenAiChat, Dialect::OpenAiEmbeddings];
+/// What servers take that speak for themselves: everything of OpenAI's but the Responses, which they keep nothing of.
+const SELF_HOSTED: &[Dialect] =
+    &[Dialect::OpenAiChat, Dialect::OpenAiCompletions, Dialect::OpenAiEmbeddings, Dialect::Rerank];
+
+// What vendors answer with an error for, of what others of the dialect take or ignore: from the types of their own
+// SDKs (2026-11-24), and for the reasoning of earlier turns from what users of other gateways were answered.
+
+/// "property 'messages.1.reasoning_content' is unsupported".
+const UNKNOWN_TO_CEREBRAS: &[&str] = &[
+    "messages.annotations",
+    "messages.extra_content",
+    "messages.images",
+    "messages.reasoning_content",
+    "messages.reasoning_details",
+    "messages.refusal",
+    "metadata",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "top_k",
+    "verbosity",
+];
+/// Its page on compatibility names the log probabilities and the names of messages.
+const UNKNOWN_TO_GROQ: &[&str] = &[
+    "logprobs",
+    "messages.annotations",
+    "messages.extra_content",
+    "messages.images",
+    "messages.name",
+    "messages.reasoning_content",
+    "messages.reasoning_details",
+    "messages.refusal",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "top_k",
+    "top_logprobs",
+    "verbosity",
+];
+/// "Extra inputs are not permitted". Its own reasoning is a piece of the content, signed, that only it can make.
+const UNKNOWN_TO_MISTRAL: &[&str] = &[
+    "messages.annotations",
+    "messages.extra_content",
+    "messages.images",
+    "messages.name",
+    "messages.reasoning",
+    "messages.reasoning_content",
+    "messages.reasoning_details",
+    "messages.refusal",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "user",
+    "verbosity",
+];
 
 /// A row of which only the kind, name, place and source are given: a local server that speaks everything.
 const LOCAL: Preset = Preset {
@@ -58,6 +117,7 @@ const LOCAL: Preset = Preset {
     auth: Auth::Bearer,
     dialects: ALL,
     lists_models: true,
+    listing: ListingForm::OpenAi,
     models: &[],
     local: true,
     // Of servers in many builds some close after the finish reason without a last word; that the body itself ended
@@ -79,6 +139,7 @@ pub static PRESETS: &[Preset] = &[
         key_env: &["DASHSCOPE_API_KEY"],
         dialects: CHAT_AND_EMBEDDINGS,
         models: &["qwen*", "qwq*", "qvq*"],
+        quirks: Quirks { cache_marks: true, ..Quirks::NONE },
         source: "alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope; models.dev, 2026-07-02",
         ..REMOTE
     },
@@ -88,8 +149,10 @@ pub static PRESETS: &[Preset] = &[
         host: "https://api.anthropic.com",
         key_env: &["ANTHROPIC_API_KEY"],
         auth: Auth::Anthropic,
+        dialects: &[Dialect::Anthropic, Dialect::AnthropicCount],
+        listing: ListingForm::Anthropic,
         models: &["claude-*"],
-        source: "docs.anthropic.com/en/api/openai-sdk, 2026-11-24",
+        source: "docs.anthropic.com/en/api/messages, 2026-11-24",
         ..REMOTE
     },
     Preset {
@@ -99,7 +162,8 @@ pub static PRESETS: &[Preset] = &[
         key_env: &["CEREBRAS_API_KEY"],
         dialects: CHAT_AND_COMPLETIONS,
         models: &["gpt-oss-120b", "zai-glm-*"],
-        source: "inference-docs.cerebras.ai; models.dev, 2026-07-02",
+        quirks: Quirks { unknown_fields: UNKNOWN_TO_CEREBRAS, ..Quirks::NONE },
+        source: "inference-docs.cerebras.ai; cerebras-cloud-sdk 1.91; models.dev, 2026-07-02",
         ..REMOTE
     },
     Preset {
@@ -126,11 +190,13 @@ pub static PRESETS: &[Preset] = &[
         kind: ProviderType::Google,
         label: "Google Gemini",
         host: "https://generativelanguage.googleapis.com",
-        api_path: "/v1beta/openai",
+        api_path: "/v1beta",
         key_env: &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
-        dialects: CHAT_AND_EMBEDDINGS,
+        auth: Auth::Google,
+        dialects: &[Dialect::Gemini, Dialect::GeminiBatchEmbed, Dialect::GeminiCount, Dialect::GeminiEmbed],
+        listing: ListingForm::Gemini,
         models: &["gemini-*", "gemma-*"],
-        source: "ai.google.dev/gemini-api/docs/openai, 2026-11-24",
+        source: "ai.google.dev/api/generate-content, 2026-11-24",
         ..REMOTE
     },
     Preset {
@@ -154,13 +220,22 @@ pub static PRESETS: &[Preset] = &[
             "meta-llama/llama-4-*",
             "openai/gpt-oss-*",
         ],
-        source: "console.groq.com/docs/openai; models.dev, 2026-07-02",
+        quirks: Quirks { unknown_fields: UNKNOWN_TO_GROQ, ..Quirks::NONE },
+        source: "console.groq.com/docs/openai; groq SDK, 2026-11-24; models.dev, 2026-07-02",
         ..REMOTE
     },
     Preset {
         kind: ProviderType::LlamaCpp,
         label: "llama.cpp",
         host: "http://127.0.0.1:8080",
+        dialects: &[
+            Dialect::OpenAiChat,
+            Dialect::OpenAiCompletions,
+            Dialect::OpenAiEmbeddings,
+            Dialect::Rerank,
+            Dialect::Anthropic,
+            Dialect::AnthropicCount,
+        ],
         source: "llama.cpp tools/server README; recorded from xllamacpp 2026.10, 2026-11-23",
         ..LOCAL
     },
@@ -177,6 +252,7 @@ pub static PRESETS: &[Preset] = &[
         label: "LocalAI",
         host: "http://127.0.0.1:8080",
         key_env: &["LOCALAI_API_KEY"],
+        dialects: SELF_HOSTED,
         source: "localai.io/basics/getting_started, 2026-11-24",
         ..LOCAL
     },
@@ -185,7 +261,7 @@ pub static PRESETS: &[Preset] = &[
         label: "Mistral AI",
         host: "https://api.mistral.ai",
         key_env: &["MISTRAL_API_KEY"],
-        dialects: CHAT_AND_EMBEDDINGS,
+        dialects: &[Dialect::OpenAiChat, Dialect::OpenAiEmbeddings, Dialect::Moderations],
         models: &[
             "mistral-*",
             "ministral-*",
@@ -197,8 +273,13 @@ pub static PRESETS: &[Preset] = &[
             "open-mi*",
         ],
         // Sends usage in the last chunk unasked.
-        quirks: Quirks { no_stream_options: true, ..Quirks::NONE },
-        source: "docs.mistral.ai/api; recorded streams, 2026-11-24",
+        quirks: Quirks {
+            no_stream_options: true,
+            random_seed: true,
+            unknown_fields: UNKNOWN_TO_MISTRAL,
+            ..Quirks::NONE
+        },
+        source: "docs.mistral.ai/api; mistralai SDK 2; recorded streams, 2026-11-24",
         ..REMOTE
     },
     Preset {
@@ -214,7 +295,17 @@ pub static PRESETS: &[Preset] = &[
         kind: ProviderType::Ollama,
         label: "Ollama",
         host: "http://127.0.0.1:11434",
-        source: "docs.ollama.com/openai, 2026-11-24",
+        // Its own API first: the OpenAI one cannot be told the size of the context or how long to keep a model.
+        dialects: &[
+            Dialect::OllamaChat,
+            Dialect::OllamaGenerate,
+            Dialect::OllamaEmbed,
+            Dialect::OpenAiChat,
+            Dialect::OpenAiCompletions,
+            Dialect::OpenAiEmbeddings,
+        ],
+        listing: ListingForm::Ollama,
+        source: "docs.ollama.com/api; recorded from a build of 2026-08, 2026-11-24",
         ..LOCAL
     },
     Preset {
@@ -222,7 +313,13 @@ pub static PRESETS: &[Preset] = &[
         label: "OpenAI",
         host: "https://api.openai.com",
         key_env: &["OPENAI_API_KEY"],
-        dialects: ALL,
+        dialects: &[
+            Dialect::OpenAiChat,
+            Dialect::OpenAiCompletions,
+            Dialect::OpenAiEmbeddings,
+            Dialect::OpenAiResponses,
+            Dialect::Moderations,
+        ],
         models: &[
             "gpt-*",
             "chatgpt-*",
@@ -232,6 +329,8 @@ pub static PRESETS: &[Preset] = &[
             "o4*",
             "ft:*",
             "text-embedding-*",
+            "omni-moderation-*",
+            "text-moderation-*",
             "davinci-002",
             "babbage-002",
         ],
@@ -243,6 +342,7 @@ pub static PRESETS: &[Preset] = &[
     Preset {
         kind: ProviderType::OpenAiCompatible,
         label: "OpenAI-compatible server",
+        dialects: SELF_HOSTED,
         local: false,
         source: "whatever the configuration names",
         ..LOCAL
@@ -256,6 +356,7 @@ pub static PRESETS: &[Preset] = &[
         dialects: CHAT_AND_COMPLETIONS,
         // Every name there has its maker before a slash.
         models: &["*/*"],
+        quirks: Quirks { cache_marks: true, ..Quirks::NONE },
         source: "openrouter.ai/docs/api-reference; models.dev, 2026-07-02",
         ..REMOTE
     },
@@ -283,7 +384,7 @@ pub static PRESETS: &[Preset] = &[
         label: "Together AI",
         host: "https://api.together.xyz",
         key_env: &["TOGETHER_API_KEY"],
-        dialects: ALL,
+        dialects: SELF_HOSTED,
         models: &[
             "meta-llama/*",
             "deepseek-ai/*",
@@ -301,6 +402,7 @@ pub static PRESETS: &[Preset] = &[
         label: "vLLM",
         host: "http://127.0.0.1:8000",
         key_env: &["VLLM_API_KEY"],
+        dialects: SELF_HOSTED,
         source: "docs.vllm.ai/en/latest/serving/openai_compatible_server.html, 2026-11-24",
         ..LOCAL
     },
@@ -324,6 +426,8 @@ pub fn preset(kind: ProviderType) -> &'static Preset {
 
 #[cfg(test)]
 mod tests {
+    use hoosh_core::dialect::Operation;
+
     use super::*;
 
     #[test]
@@ -336,7 +440,8 @@ mod tests {
     fn every_row_is_complete() {
         for preset in PRESETS {
             assert!(!preset.label.is_empty() && !preset.source.is_empty(), "{:?}", preset.kind);
-            assert!(preset.dialects.contains(&Dialect::OpenAiChat), "{:?}", preset.kind);
+            let infers = |dialect: &Dialect| dialect.operation() == Operation::Inference;
+            assert!(preset.dialects.iter().any(infers), "{:?}", preset.kind);
             assert!(
                 preset.local || preset.host.is_empty() || preset.host.starts_with("https://"),
                 "{:?}",

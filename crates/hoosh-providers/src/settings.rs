@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hoosh_core::{ProviderType, limits};
 use http::Uri;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::preset::preset;
 
@@ -56,6 +56,21 @@ impl ProviderSettings {
         Self { kind, name: None, base_url: None, api_key: None, timeouts: Timeouts::default() }
     }
 
+    /// The key without the space around it, which files and variables often have; `None` if there is none.
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.api_key.as_ref().map(|key| key.expose_secret().trim()).filter(|key| !key.is_empty())
+    }
+
+    /// The URL that the paths of Ollama's own API are added to: the base URL without the path of the OpenAI one.
+    ///
+    /// # Errors
+    ///
+    /// As [`resolve_base_url`](Self::resolve_base_url).
+    pub fn resolve_root_url(&self) -> Result<String, SettingsError> {
+        let base = self.resolve_base_url()?;
+        Ok(base.strip_suffix(preset(self.kind).api_path).unwrap_or(&base).to_owned())
+    }
+
     /// The URL that the dialects' paths are added to, without a slash at its end.
     ///
     /// # Errors
@@ -90,6 +105,11 @@ impl ProviderSettings {
         let path = uri.path().trim_end_matches('/');
         // The address of the endpoint itself, as vendors' examples show it.
         let path = path.strip_suffix("/chat/completions").unwrap_or(path);
+        // Until 2.0 Google was asked by its OpenAI-compatible address, below its own.
+        let path = match self.kind {
+            ProviderType::Google => path.strip_suffix("/openai").unwrap_or(path),
+            _ => path,
+        };
         // The API's path without its version is how hoosh 1.3 wrote it (`https://api.groq.com/openai`).
         let unversioned = preset.api_path.strip_suffix("/v1");
         let path = if path.is_empty() || unversioned == Some(path) { preset.api_path } else { path };
@@ -133,8 +153,24 @@ mod tests {
             Ok("https://openrouter.ai/api/v1"),
         );
         check(ProviderType::OpenAi, Some("http://x/v1/chat/completions"), Ok("http://x/v1"));
+        check(ProviderType::Google, Some("https://g/v1beta/openai"), Ok("https://g/v1beta"));
         check(ProviderType::Perplexity, None, Ok("https://api.perplexity.ai"));
         check(ProviderType::OpenAiCompatible, Some("http://[::1]:9/api/v2/"), Ok("http://[::1]:9/api/v2"));
+    }
+
+    #[test]
+    fn the_root_is_above_the_openai_api() {
+        for (url, root) in [
+            ("http://box:1", "http://box:1"),
+            ("http://box:1/v1/", "http://box:1"),
+            ("http://x/ollama", "http://x/ollama"),
+        ] {
+            let settings = ProviderSettings {
+                base_url: Some(url.into()),
+                ..ProviderSettings::new(ProviderType::Ollama)
+            };
+            assert_eq!(settings.resolve_root_url().as_deref(), Ok(root));
+        }
     }
 
     #[test]

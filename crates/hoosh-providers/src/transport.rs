@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -30,6 +31,8 @@ type BoxError = Box<dyn Error + Send + Sync>;
 pub(crate) struct Transport {
     client: Client<Connector, Full<Bytes>>,
     timeouts: Timeouts,
+    /// How many connections were opened.
+    opened: Arc<AtomicU64>,
 }
 
 /// An answer whose head has come.
@@ -64,13 +67,14 @@ impl Transport {
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(tcp);
-        let connector = Connector { https, limit: timeouts.connect };
+        let opened = Arc::<AtomicU64>::default();
+        let connector = Connector { https, limit: timeouts.connect, opened: Arc::clone(&opened) };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(limits::POOL_IDLE_TIME_MAX)
             .pool_max_idle_per_host(limits::POOL_IDLE_PER_HOST_MAX)
             .build(connector);
-        Self { client, timeouts }
+        Self { client, timeouts, opened }
     }
 
     /// Sends a request whose answer's head may take as long as a stream's.
@@ -102,7 +106,8 @@ impl Transport {
         total: Duration,
     ) -> Result<Answer, UpstreamFailure> {
         let start = Instant::now();
-        let response = match timeout_at(start + first_byte.min(total), self.client.request(request)).await {
+        let answer = timeout_at(start + first_byte.min(total), self.request(request));
+        let response = match answer.await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(failure_of(&error)),
             Err(_) => {
@@ -112,6 +117,31 @@ impl Transport {
         };
         Ok(Answer::new(response, self.timeouts.idle, start + total))
     }
+
+    /// Sends a request, and once more if it went out on a kept connection that was closed at that moment: a server may end
+    /// one just when it is used again, before it has read anything.
+    async fn request(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, legacy::Error> {
+        let again = request.clone();
+        let (start, opened) = (Instant::now(), self.opened.load(Ordering::Relaxed));
+        let answer = self.client.request(request).await;
+        // Where another call opened one meanwhile it is not known which this was, and it is left at that.
+        let was_kept = opened == self.opened.load(Ordering::Relaxed);
+        match answer {
+            Err(error)
+                if was_kept && is_closed(&error) && start.elapsed() <= limits::STALE_CONNECTION_TIME_MAX =>
+            {
+                tracing::debug!(%error, "a kept connection was closed; sending the request again");
+                self.client.request(again).await
+            }
+            answer => answer,
+        }
+    }
+}
+
+/// Whether the connection ended before any of the answer came.
+fn is_closed(error: &legacy::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<hyper::Error>());
+    cause.is_some_and(|cause| cause.is_incomplete_message() || cause.is_closed())
 }
 
 /// Opens connections, TLS included, within a time: hyper's own connect timeout ends with TCP.
@@ -119,6 +149,7 @@ impl Transport {
 struct Connector {
     https: HttpsConnector<HttpConnector>,
     limit: Duration,
+    opened: Arc<AtomicU64>,
 }
 
 impl Service<Uri> for Connector {
@@ -131,6 +162,7 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
+        self.opened.fetch_add(1, Ordering::Relaxed);
         let (connecting, limit) = (self.https.call(uri), self.limit);
         Box::pin(async move {
             let connected = timeout(limit, connecting).await;

@@ -26,7 +26,7 @@ use hoosh_core::{EventStream, StreamEvent, UpstreamFailure};
 /// Dropping the future drops the stream, which cancels the call at the provider. How long it may stay silent is up to
 /// the provider's own limits.
 pub async fn until_output(stream: EventStream) -> Result<EventStream, UpstreamFailure> {
-    let EventStream { mut events, notes } = stream;
+    let EventStream { mut events, notes, origin, limits } = stream;
     let mut held = Vec::new();
     let mut held_bytes = 0;
     let rest = loop {
@@ -38,7 +38,7 @@ pub async fn until_output(stream: EventStream) -> Result<EventStream, UpstreamFa
             break Some(events);
         }
     };
-    Ok(EventStream { events: Box::pin(Replay { held: held.into_iter(), rest }), notes })
+    Ok(EventStream { events: Box::pin(Replay { held: held.into_iter(), rest }), notes, origin, limits })
 }
 
 type Events = Pin<Box<dyn Stream<Item = Result<StreamEvent, UpstreamFailure>> + Send>>;
@@ -101,7 +101,7 @@ mod tests {
             counter.fetch_add(1, Ordering::Relaxed);
         });
         let notes = vec![FidelityNote::new("seed")];
-        let held = until_output(EventStream { events: Box::pin(events), notes: notes.clone() }).await;
+        let held = until_output(EventStream { notes: notes.clone(), ..EventStream::new(events) }).await;
         assert_eq!(read.load(Ordering::Relaxed), read_expect);
         match (held, expect) {
             (Ok(stream), Ok(expect)) => {
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_silent_stream_is_waited_for() {
         let events = stream::iter([Ok(start())]).chain(stream::pending());
-        let held = until_output(EventStream { events: Box::pin(events), notes: vec![] });
+        let held = until_output(EventStream::new(events));
         assert!(held.now_or_never().is_none());
     }
 }

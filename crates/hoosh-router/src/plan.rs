@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use hoosh_core::{EmbeddingRequest, InferenceRequest, LlmProvider, NoRoute};
+use hoosh_core::{EmbeddingRequest, Fidelity, InferenceRequest, LlmProvider, NoRoute};
 
 /// What of a request decides who is asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct Candidate {
     pub model: Arc<str>,
     /// Why here.
     pub why: Why,
+    /// What the route says about parts of a request that the provider cannot be told.
+    pub fidelity: Option<Fidelity>,
 }
 
 /// Why a candidate is in a plan and where it stands.

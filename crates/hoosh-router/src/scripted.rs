@@ -90,7 +90,7 @@ impl LlmProvider for Scripted {
             };
             let name = self.name.clone();
             let items = items.into_iter().map(move |item| item.map_err(|kind| failure(kind).at(&name)));
-            Ok(EventStream { events: Box::pin(stream::iter(items)), notes: Vec::new() })
+            Ok(EventStream::new(stream::iter(items)))
         })
     }
 
@@ -140,6 +140,7 @@ pub(crate) fn plan<'a>(names: impl IntoIterator<Item = &'a str>) -> Plan {
         provider: Scripted::new(name, []),
         model: "m".into(),
         why: Why { alias: None, way: Way::Direct },
+        fidelity: None,
     };
     Plan { candidates: names.into_iter().map(candidate).collect(), passed_over: Vec::new() }
 }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use hoosh_core::{LlmProvider, NoRoute};
+use hoosh_core::{Fidelity, LlmProvider, NoRoute};
 
 use self::alias::Alias;
 use crate::near::near;
@@ -44,6 +44,8 @@ pub struct Route {
     /// Whether it is in use. Default: yes. A provider all of whose routes are off cannot be asked by `provider/model`
     /// either.
     pub enabled: bool,
+    /// What is done about parts of a request that the provider cannot be told. Default: as the whole gateway does.
+    pub fidelity: Option<Fidelity>,
 }
 
 /// All that is wrong with a configuration of routes, not only the first.
@@ -138,6 +140,7 @@ struct Rule {
     priority: u32,
     max_tokens_limit: Option<u64>,
     enabled: bool,
+    fidelity: Option<Fidelity>,
 }
 
 /// What a pattern leads to.
@@ -169,6 +172,7 @@ impl Route {
             priority: PRIORITY_DEFAULT,
             max_tokens_limit: None,
             enabled: true,
+            fidelity: None,
         }
     }
 }
@@ -218,8 +222,8 @@ impl RouteTable {
                 continue;
             };
             let rule = self.rules.len();
-            let &Route { priority, max_tokens_limit, enabled, .. } = route;
-            self.rules.push(Rule { provider, priority, max_tokens_limit, enabled });
+            let &Route { priority, max_tokens_limit, enabled, fidelity, .. } = route;
+            self.rules.push(Rule { provider, priority, max_tokens_limit, enabled, fidelity });
             let loosest = &mut self.providers[provider].loosest;
             if self.rules.get(*loosest).is_none_or(|before| before.allowance() < self.rules[rule].allowance())
             {
@@ -271,6 +275,7 @@ impl RouteTable {
             provider: Arc::clone(&self.providers[entry.provider].asked),
             model: Arc::clone(&models[entry.model]),
             why: Why { alias: alias.map(|alias| Arc::clone(&alias.name)), way: self.way(entry) },
+            fidelity: self.rules[entry.rule].fidelity,
         };
         let candidates = entries.iter().map(candidate).collect();
         Ok(Plan { candidates, passed_over })

@@ -1,8 +1,11 @@
 //! The endpoints, each a function from a request to an answer.
 
+pub(crate) mod anthropic;
 mod call;
+pub(crate) mod gemini;
 mod health;
 mod models;
+pub(crate) mod ollama;
 
 pub(crate) use call::call;
 pub(crate) use health::{health, providers_health};
@@ -12,14 +15,29 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
+use crate::app::App;
 use crate::http::body::ResponseBody;
+
+/// `GET /metrics`: what is counted, in Prometheus' text form.
+pub(crate) fn metrics(app: &App) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::full(app.metrics.text()));
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+/// An answer of JSON that is written already.
+fn written(body: Vec<u8>) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::full(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
 
 /// An answer of JSON.
 fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<ResponseBody> {
     // Our own answers only hold what JSON can write.
     let body = serde_json::to_vec(value).unwrap_or_default();
-    let mut response = Response::new(ResponseBody::full(body));
+    let mut response = written(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -11,10 +11,12 @@ use crate::assembly;
 use crate::config::Config;
 use crate::http::auth::Keys;
 use crate::http::cors::Cors;
+use crate::metrics::Metrics;
 use crate::route::Routes;
 
 pub(crate) struct App {
     pub(crate) gateway: Gateway,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) keys: Keys,
     pub(crate) cors: Cors,
     pub(crate) routes: Routes,
@@ -25,12 +27,16 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(config: &Config) -> Result<Self, RunError> {
+        let metrics = Arc::new(Metrics::new());
         let gateway = Gateway::builder(assembly::router(config)?)
             .observer(Arc::new(CallLog))
+            .observer(Arc::clone(&metrics) as Arc<dyn Observer>)
             .answer_time_max(config.server.request_timeout)
+            .fidelity(config.server.lossy)
             .build();
         Ok(Self {
             gateway,
+            metrics,
             keys: Keys::new(&config.auth.tokens),
             cors: Cors::new(&config.server.cors_origins),
             routes: Routes::compile().map_err(|error| RunError::Table(error.to_string()))?,
@@ -59,11 +65,12 @@ impl Observer for CallLog {
                     outcome = record.outcome.as_str(),
                     prompt_tokens = record.usage.map(|usage| usage.prompt_total()),
                     completion_tokens = record.usage.map(|usage| usage.completion_total()),
+                    usage = record.usage.map(|usage| usage.provenance.as_str()),
                     cost = record.cost.map(|cost| cost.to_string()),
                     first_ms = record.time_to_first.map(|time| time.as_millis() as u64),
                     ms = record.duration.as_millis() as u64,
                     error = match &record.outcome {
-                        Outcome::Answered | Outcome::Cancelled => None,
+                        Outcome::Answered | Outcome::Cancelled | Outcome::Stopped => None,
                         Outcome::Failed(error) => Some(error.to_string()),
                         Outcome::Truncated(failure) => Some(failure.to_string()),
                     },
@@ -71,7 +78,7 @@ impl Observer for CallLog {
             };
         }
         match record.outcome {
-            Outcome::Answered | Outcome::Cancelled => log!(tracing::Level::INFO),
+            Outcome::Answered | Outcome::Cancelled | Outcome::Stopped => log!(tracing::Level::INFO),
             Outcome::Failed(_) | Outcome::Truncated(_) => log!(tracing::Level::WARN),
         }
     }

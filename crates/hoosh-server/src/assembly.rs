@@ -39,6 +39,7 @@ pub(crate) fn router(config: &Config) -> Result<Router, AssemblyErrors> {
             priority: provider.priority,
             max_tokens_limit: provider.max_tokens_limit,
             enabled: provider.enabled,
+            fidelity: provider.lossy,
             ..Route::to(name)
         });
     }

@@ -1,6 +1,7 @@
 //! The command line: what can be asked of the program `hoosh`, and how it ends.
 //!
-//! `serve` runs a gateway; `chat`, `models` and `health` talk to one that runs; `config` and `info` look at this machine.
+//! `serve` runs a gateway; `chat`, `models` and `health` talk to one that runs; `config` and `info` look at this machine;
+//! `models pull` and `models rm` talk to an Ollama that is configured or found.
 //! Results go to standard output, everything about them to standard error.
 
 mod banner;
@@ -19,6 +20,7 @@ use std::net::SocketAddr;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use hoosh_client::{ClientError, TransportKind};
+use hoosh_core::{FailureKind, UpstreamFailure};
 use tokio::net::TcpListener;
 
 use self::terminal::{PLAIN, RED, note, printable, say};
@@ -55,7 +57,7 @@ enum Command {
     /// Ask a running gateway, once or in a conversation
     #[command(visible_alias = "infer")]
     Chat(chat::ChatArgs),
-    /// List the models of a running gateway
+    /// List the models of a running gateway; get or remove those of an Ollama
     Models(models::ModelsArgs),
     /// Tell how a running gateway and its providers are
     Health(health::HealthArgs),
@@ -90,6 +92,14 @@ pub enum Failure {
     /// The gateway did not answer, or said no.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A provider that was asked without a gateway did not do it.
+    #[error("{failure} (at {url})")]
+    Provider {
+        /// Where it is.
+        url: String,
+        /// What went wrong.
+        failure: Box<UpstreamFailure>,
+    },
     /// The command was given too little or too much.
     #[error("{0}")]
     Usage(String),
@@ -140,7 +150,7 @@ impl Cli {
         match self.command {
             Command::Serve(args) => serve::run(args, env).await,
             Command::Chat(args) => chat::run(args).await,
-            Command::Models(args) => models::run(args).await,
+            Command::Models(args) => models::run(args, env).await,
             Command::Health(args) => health::run(args).await,
             Command::Config(args) => config::run(args, env).await,
             Command::Info(args) => info::run(&args, env),
@@ -186,7 +196,7 @@ impl Failure {
             Self::Config(_) | Self::Usage(_) => Self::CONFIG,
             Self::Bind { .. } => Self::UNAVAILABLE,
             Self::Told(code) => *code,
-            Self::Run(_) | Self::Client(_) | Self::Degraded | Self::Io(_) => 1,
+            Self::Run(_) | Self::Client(_) | Self::Provider { .. } | Self::Degraded | Self::Io(_) => 1,
         }
     }
 
@@ -202,6 +212,9 @@ impl Failure {
             Self::Client(error) if error.status() == Some(401) => {
                 Some("`--token` or HOOSH_TOKEN gives the token")
             }
+            Self::Provider { failure, .. } if failure.kind == FailureKind::Connect => Some(
+                "is Ollama running there? `ollama serve` starts it; `base_url` in hoosh.toml says where it is",
+            ),
             _ => None,
         }
     }
@@ -228,6 +241,11 @@ mod tests {
             "hoosh infer --model llama3 hello --stream",
             "hoosh infer --server http://gateway:8088 --model llama3 hello",
             "hoosh models --server http://gateway:8088",
+            "hoosh models --json",
+            "hoosh models pull llama3.2:1b",
+            "hoosh models pull hf.co/org/model:Q4_K_M --provider box -c a.toml",
+            "hoosh models rm llama3",
+            "hoosh models remove llama3 -p box",
             "hoosh health --server http://gateway:8088 --json",
             "hoosh chat --url http://h:1 -m llama3 What is it?",
             "hoosh chat --temperature 0.2 --max-tokens 5 --no-stream --json -s brief hi",
@@ -241,8 +259,16 @@ mod tests {
                 panic!("{line}: {error}");
             }
         }
-        for line in ["hoosh", "hoosh chat --temperature 3 hi", "hoosh chat --max-tokens 0 hi", "hoosh server"]
-        {
+        for line in [
+            "hoosh",
+            "hoosh chat --temperature 3 hi",
+            "hoosh chat --max-tokens 0 hi",
+            "hoosh server",
+            "hoosh models pull",
+            "hoosh models pull a b",
+            "hoosh models llama3",
+            "hoosh models --json pull llama3",
+        ] {
             assert!(parse(line).is_err(), "{line}");
         }
     }

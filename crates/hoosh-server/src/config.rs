@@ -21,10 +21,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use figment::value::{Dict, Value};
+use hoosh_core::Fidelity;
 use hoosh_providers::ProviderSettings;
 use hoosh_router::Strategy;
 use secrecy::SecretString;
 
+pub(crate) use self::fault::nearest;
 pub use self::fault::{ConfigErrors, Fault, Place};
 pub(crate) use self::resolve::default_models;
 pub(crate) use self::trial::settle_routes;
@@ -62,6 +64,8 @@ pub struct Server {
     pub port: u16,
     /// Order among providers of equal priority.
     pub strategy: Strategy,
+    /// What is done about parts of a call that a provider cannot be told.
+    pub lossy: Fidelity,
     /// Largest request body. Unit: bytes.
     pub max_body_bytes: usize,
     /// Longest time until an answer begins, all attempts together. `None`: each attempt has its provider's limits.
@@ -89,6 +93,8 @@ pub struct Provider {
     pub enabled: bool,
     /// A call that asks for more answer tokens than this does not go to it.
     pub max_tokens_limit: Option<u64>,
+    /// What is done about parts of a call that it cannot be told. `None`: as the server does.
+    pub lossy: Option<Fidelity>,
 }
 
 /// Who may call.

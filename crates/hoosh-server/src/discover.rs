@@ -119,8 +119,14 @@ async fn probe(env: &Environment, spot: Spot) -> Result<Found, Absent> {
     let kind = listed.iter().find_map(owner).unwrap_or(usual).kind;
     settings =
         ProviderSettings { kind, name: Some(kind.to_string()), timeouts: Timeouts::default(), ..settings };
-    let provider =
-        Provider { settings, priority: LOCAL_PRIORITY, models, enabled: true, max_tokens_limit: None };
+    let provider = Provider {
+        settings,
+        priority: LOCAL_PRIORITY,
+        models,
+        enabled: true,
+        max_tokens_limit: None,
+        lossy: None,
+    };
     Ok(Found { provider, place: Place::Found(url) })
 }
 
@@ -155,8 +161,14 @@ fn vendor(preset: &'static Preset, variable: &str, key: &str) -> Found {
         ..ProviderSettings::new(preset.kind)
     };
     let models = default_models(preset);
-    let provider =
-        Provider { settings, priority: REMOTE_PRIORITY, models, enabled: true, max_tokens_limit: None };
+    let provider = Provider {
+        settings,
+        priority: REMOTE_PRIORITY,
+        models,
+        enabled: true,
+        max_tokens_limit: None,
+        lossy: None,
+    };
     Found { provider, place: Place::Variable(variable.to_owned()) }
 }
 

@@ -16,7 +16,11 @@ pub(crate) const X_HOOSH_PROVIDER: HeaderName = HeaderName::from_static("x-hoosh
 pub(crate) const X_HOOSH_MODEL: HeaderName = HeaderName::from_static("x-hoosh-model");
 /// How many candidates were asked.
 pub(crate) const X_HOOSH_ATTEMPTS: HeaderName = HeaderName::from_static("x-hoosh-attempts");
-/// What of the request could not be carried.
+/// What is done about what cannot be carried, as the caller wants it.
+pub(crate) const X_HOOSH_FIDELITY: HeaderName = HeaderName::from_static("x-hoosh-fidelity");
+/// Anthropic's SDKs look here for the name of a call.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+/// What could not be carried.
 pub(crate) const X_HOOSH_LOSSY: HeaderName = HeaderName::from_static("x-hoosh-lossy");
 /// What the call cost, in US dollars.
 pub(crate) const X_HOOSH_COST: HeaderName = HeaderName::from_static("x-hoosh-cost");

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 mod discover;
 mod http;
+mod metrics;
 mod route;
 mod serve;
 mod telemetry;

@@ -7,8 +7,24 @@ use matchit::Router;
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Endpoint {
-    /// An inference or embedding in this dialect.
+    /// A call in this dialect.
     Call(Dialect),
+    /// A call in one of Gemini's dialects: model and operation are in the path.
+    GeminiCall,
+    /// The list of models as Gemini has it.
+    GeminiModels,
+    /// One model as Gemini has it.
+    GeminiModel,
+    /// The list of models as Ollama has it.
+    OllamaTags,
+    /// One model as Ollama has it.
+    OllamaShow,
+    /// The models in memory as Ollama has them.
+    OllamaRunning,
+    /// The version as Ollama has it.
+    OllamaVersion,
+    /// What is counted.
+    Metrics,
     /// Whether this process is well.
     Health,
     /// How the providers are.
@@ -23,10 +39,30 @@ pub(crate) enum Endpoint {
 const TABLE: &[(Method, &str, Endpoint)] = &[
     (Method::POST, "/v1/chat/completions", Endpoint::Call(Dialect::OpenAiChat)),
     (Method::POST, "/v1/completions", Endpoint::Call(Dialect::OpenAiCompletions)),
+    (Method::POST, "/v1/responses", Endpoint::Call(Dialect::OpenAiResponses)),
+    (Method::POST, "/v1/messages", Endpoint::Call(Dialect::Anthropic)),
+    (Method::POST, "/v1/messages/count_tokens", Endpoint::Call(Dialect::AnthropicCount)),
+    (Method::POST, "/v1beta/models/{*id}", Endpoint::GeminiCall),
+    // Google's SDKs of 2026 ask the version that is not beta.
+    (Method::POST, "/v1/models/{*id}", Endpoint::GeminiCall),
+    (Method::POST, "/api/chat", Endpoint::Call(Dialect::OllamaChat)),
+    (Method::POST, "/api/generate", Endpoint::Call(Dialect::OllamaGenerate)),
     (Method::POST, "/v1/embeddings", Endpoint::Call(Dialect::OpenAiEmbeddings)),
+    (Method::POST, "/api/embed", Endpoint::Call(Dialect::OllamaEmbed)),
+    (Method::POST, "/v1/rerank", Endpoint::Call(Dialect::Rerank)),
+    (Method::POST, "/v1/moderations", Endpoint::Call(Dialect::Moderations)),
     (Method::GET, "/v1/models", Endpoint::Models),
     // Names of models have slashes in them.
     (Method::GET, "/v1/models/{*id}", Endpoint::Model),
+    (Method::GET, "/v1beta/models", Endpoint::GeminiModels),
+    (Method::GET, "/v1beta/models/{*id}", Endpoint::GeminiModel),
+    (Method::GET, "/api/tags", Endpoint::OllamaTags),
+    (Method::POST, "/api/show", Endpoint::OllamaShow),
+    (Method::GET, "/api/ps", Endpoint::OllamaRunning),
+    (Method::GET, "/api/version", Endpoint::OllamaVersion),
+    (Method::GET, "/metrics", Endpoint::Metrics),
+    // Ollama's command line asks here whether anybody is there.
+    (Method::GET, "/", Endpoint::Health),
     (Method::GET, "/health", Endpoint::Health),
     (Method::GET, "/v1/health", Endpoint::Health),
     (Method::GET, "/v1/health/providers", Endpoint::ProvidersHealth),
@@ -34,6 +70,19 @@ const TABLE: &[(Method, &str, Endpoint)] = &[
 
 /// Prefixes that stand for `/v1`: the Groq SDK adds this one to whatever base URL it is given.
 const PREFIX_ALIASES: &[&str] = &["/openai/v1"];
+
+/// Whose words an error at this path is told in, before more is known of the request.
+pub(crate) fn dialect_of(path: &str) -> Dialect {
+    const PLACES: &[(&str, Dialect)] = &[
+        ("/v1/messages", Dialect::Anthropic),
+        ("/v1beta/", Dialect::Gemini),
+        ("/api/", Dialect::OllamaChat),
+    ];
+    PLACES
+        .iter()
+        .find(|(place, _)| path.starts_with(place))
+        .map_or(Dialect::OpenAiChat, |(_, dialect)| *dialect)
+}
 
 /// The table, compiled.
 pub(crate) struct Routes(Router<Vec<(Method, Endpoint)>>);
@@ -99,7 +148,7 @@ mod tests {
     fn every_row_is_found() {
         for (method, path, endpoint) in TABLE {
             let path = path.replace("{*id}", "meta-llama/Llama-3");
-            let id = (*endpoint == Endpoint::Model).then_some("meta-llama/Llama-3");
+            let id = path.ends_with("Llama-3").then_some("meta-llama/Llama-3");
             check(method.clone(), &path, Found::Endpoint(*endpoint, id));
         }
     }
@@ -115,7 +164,7 @@ mod tests {
     #[test]
     fn wrong_methods_and_paths() {
         check(Method::GET, "/v1/embeddings", Found::OtherMethods(vec![Method::POST]));
-        for path in ["/", "/v2/models", "/openai/v1models", "/openai/v1", "/v1/chat"] {
+        for path in ["/v2/models", "/openai/v1models", "/openai/v1", "/v1/chat"] {
             check(Method::GET, path, Found::Nothing);
         }
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use hoosh_core::dialect::Dialect;
+use hoosh_core::dialect::{Dialect, RequestLine};
 use hoosh_core::limits;
 use hoosh_gateway::RequestId;
 use http::{HeaderValue, Request, Response};
@@ -23,14 +23,14 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api;
+use crate::api::{self, anthropic, gemini, ollama};
 use crate::app::App;
-use crate::http::X_REQUEST_ID;
 use crate::http::body::ResponseBody;
 use crate::http::cors::Cors;
 use crate::http::error::{self, ServerError};
 use crate::http::stall::Stalls;
-use crate::route::{Endpoint, Found};
+use crate::http::{REQUEST_ID, X_REQUEST_ID};
+use crate::route::{Endpoint, Found, dialect_of};
 
 /// Serves until `shutdown` is ready, then lets calls in flight finish for `drain_time`.
 pub(crate) async fn serve(
@@ -59,6 +59,8 @@ pub(crate) async fn serve(
     // Ends the connections that are left after the drain time, and all of them if this future is dropped.
     let ending = CancellationToken::new();
     let _end_all = ending.clone().drop_guard();
+    // Ends the streams that are left then, each with a word of it.
+    let stopping = CancellationToken::new();
     let places = Arc::new(Semaphore::new(connections_max));
     let mut shutdown = pin!(shutdown);
 
@@ -81,9 +83,9 @@ pub(crate) async fn serve(
             }
         };
         let (app, builder, watcher) = (Arc::clone(&app), Arc::clone(&builder), graceful.watcher());
-        let ending = ending.clone();
+        let (ending, stopping) = (ending.clone(), stopping.clone());
         tracker.spawn(async move {
-            ending.run_until_cancelled(connection(app, &builder, watcher, stream)).await;
+            ending.run_until_cancelled(connection(app, &builder, watcher, stream, stopping)).await;
             drop(place);
         });
     }
@@ -97,6 +99,9 @@ pub(crate) async fn serve(
     };
     if timeout(drain_time, drained).await.is_err() {
         tracing::warn!(connections = tracker.len(), "drain time passed, closing what is left");
+        stopping.cancel();
+        // Past it a client takes nothing, or waits for an answer that is not a stream.
+        let _in_time = timeout(limits::STREAM_STOP_TIME_MAX, tracker.wait()).await;
         ending.cancel();
         // Each only has to be dropped, and its calls told.
         tracker.wait().await;
@@ -108,6 +113,7 @@ async fn connection(
     builder: &auto::Builder<TokioExecutor>,
     watcher: hyper_util::server::graceful::Watcher,
     stream: TcpStream,
+    stopping: CancellationToken,
 ) {
     // Without it each event of a stream waits for the acknowledgement of the one before.
     if let Err(error) = stream.set_nodelay(true) {
@@ -118,8 +124,8 @@ async fn connection(
     let service = service_fn(|request| {
         seen.store(true, Ordering::Relaxed);
         let answered = answer(Arc::clone(&app), request);
-        let stalls = stalls.clone();
-        async move { answered.await.map(|response| response.map(|body| body.watched(&stalls))) }
+        let (stalls, stopping) = (stalls.clone(), stopping.clone());
+        async move { answered.await.map(|response| response.map(|body| body.watched(&stalls, &stopping))) }
     });
     let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service));
     // hyper's own limit begins with the first byte that is surely HTTP/1; this one holds for those that say nothing.
@@ -142,7 +148,7 @@ async fn connection(
 async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<ResponseBody>, Infallible> {
     let id = RequestId::new();
     let origin = app.cors.allowed_origin(request.headers());
-    let mut dialect = Dialect::OpenAiChat;
+    let mut dialect = dialect_of(request.uri().path());
     let answered = AssertUnwindSafe(route(&app, &id, request, &mut dialect)).catch_unwind().await;
     let result = answered.unwrap_or_else(|_| {
         tracing::error!(%id, "a panic ended this request; its message is above");
@@ -150,9 +156,12 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Re
     });
     let mut response = result.unwrap_or_else(|error| {
         tracing::debug!(%id, ?error, "refused");
-        error::response(&error, dialect)
+        error::response(&error, dialect, &id)
     });
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        if matches!(dialect, Dialect::Anthropic | Dialect::AnthropicCount) {
+            response.headers_mut().insert(REQUEST_ID, value.clone());
+        }
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
     if let Some(origin) = origin {
@@ -188,17 +197,45 @@ async fn route(
     if endpoint == Endpoint::Health {
         return Ok(api::health(app));
     }
-    if let Endpoint::Call(spoken) = endpoint {
-        *dialect = spoken;
+    match endpoint {
+        Endpoint::Call(spoken) => *dialect = spoken,
+        Endpoint::GeminiCall => *dialect = Dialect::Gemini,
+        Endpoint::Models | Endpoint::Model if gemini::is_asked_for(request.headers()) => {
+            *dialect = Dialect::Gemini;
+        }
+        Endpoint::Models | Endpoint::Model if anthropic::is_asked_for(request.headers()) => {
+            *dialect = Dialect::Anthropic;
+        }
+        _ => {}
     }
     if app.keys.are_none() && app.cors.is_foreign(request.headers()) {
         return Err(ServerError::ForeignPage);
     }
-    let caller = app.keys.caller(request.headers()).map_err(ServerError::Denied)?;
+    let caller = app.keys.caller(request.headers(), request.uri().query()).map_err(ServerError::Denied)?;
     match endpoint {
-        Endpoint::Call(dialect) => api::call(app, dialect, id.clone(), caller, request).await,
+        Endpoint::Call(dialect) => {
+            api::call(app, dialect, RequestLine::default(), id.clone(), caller, request).await
+        }
         Endpoint::Health => Ok(api::health(app)),
         Endpoint::ProvidersHealth => Ok(api::providers_health(app).await),
+        Endpoint::GeminiCall => {
+            let (spoken, line) = gemini::read(rest.unwrap_or_default(), request.uri().query())?;
+            *dialect = spoken;
+            api::call(app, spoken, line, id.clone(), caller, request).await
+        }
+        Endpoint::GeminiModels => Ok(gemini::models(app).await),
+        Endpoint::GeminiModel => gemini::model(app, rest.unwrap_or_default()).await,
+        Endpoint::OllamaTags => Ok(ollama::tags(app).await),
+        Endpoint::OllamaShow => ollama::show(app, request).await,
+        Endpoint::OllamaRunning => Ok(ollama::running(app).await),
+        Endpoint::OllamaVersion => Ok(ollama::version()),
+        Endpoint::Metrics => Ok(api::metrics(app)),
+        Endpoint::Models if *dialect == Dialect::Anthropic => Ok(anthropic::models(app).await),
+        Endpoint::Model if *dialect == Dialect::Anthropic => {
+            anthropic::model(app, rest.unwrap_or_default()).await
+        }
+        Endpoint::Models if *dialect == Dialect::Gemini => Ok(gemini::models(app).await),
+        Endpoint::Model if *dialect == Dialect::Gemini => gemini::model(app, rest.unwrap_or_default()).await,
         Endpoint::Models => Ok(api::models(app).await),
         Endpoint::Model => api::model(app, rest.unwrap_or_default()).await,
     }

@@ -29,10 +29,24 @@ pub struct Head {
     pub max_tokens: Option<u64>,
     /// Whether embeddings are wanted as base64.
     pub base64: bool,
-    model_at: Range<usize>,
+    /// Whether a stream is wanted as one JSON list instead of events, see [`RequestLine`].
+    pub json_list: bool,
+    /// `None` where the model is not in the body.
+    model_at: Option<Range<usize>>,
     stream_options_at: Option<Range<usize>>,
     /// Set where only the older of the two names for it is used.
     max_tokens_at: Option<Range<usize>>,
+}
+
+/// What the URL of a request says beside its dialect, where a dialect puts that there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestLine {
+    /// The model; `None`: it is in the body.
+    pub model: Option<String>,
+    /// Whether a stream is asked for; `None`: the body says.
+    pub stream: Option<bool>,
+    /// Whether the stream is wanted as one JSON list, as Gemini streams without `alt=sse`.
+    pub json_list: bool,
 }
 
 /// What must be changed of a body that is passed through.
@@ -58,6 +72,14 @@ struct Fields<'a> {
     max_tokens: Option<&'a RawValue>,
     #[serde(default)]
     max_completion_tokens: Option<i64>,
+    #[serde(borrow, default)]
+    max_output_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default, alias = "generation_config", rename = "generationConfig")]
+    generation_config: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    options: Option<&'a RawValue>,
+    #[serde(default)]
+    contents: Option<IgnoredAny>,
     #[serde(borrow, default, rename = "user")]
     _user: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -99,13 +121,22 @@ struct Content;
 // === impl Head ===
 
 impl Head {
-    /// Reads the head of a request in `dialect`.
+    /// Reads the head of a request in `dialect` that has everything in its body.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_with`](Self::read_with).
+    pub fn read(dialect: Dialect, body: &[u8]) -> Result<Self, InvalidRequest> {
+        Self::read_with(dialect, RequestLine::default(), body)
+    }
+
+    /// Reads the head of a request in `dialect`, with what its URL says.
     ///
     /// # Errors
     ///
     /// If the body is empty, not UTF-8, not JSON, not an object, lacks what every request needs, or has a field of the
     /// wrong type; the field's path is in the error.
-    pub fn read(dialect: Dialect, body: &[u8]) -> Result<Self, InvalidRequest> {
+    pub fn read_with(dialect: Dialect, line: RequestLine, body: &[u8]) -> Result<Self, InvalidRequest> {
         if body.is_empty() {
             return Err(InvalidRequest::new("", "the body is empty; send a JSON object"));
         }
@@ -121,23 +152,17 @@ impl Head {
         }
         let fields: Fields<'_> = serde_json::from_str(text).map_err(|_| explain(text))?;
 
-        let model_raw = fields.model.ok_or_else(|| InvalidRequest::new("model", "is missing"))?;
-        let model = serde_json::from_str::<Cow<'_, str>>(model_raw.get())
-            .map_err(|_| InvalidRequest::new("model", "expected a string"))?;
+        let model_raw = fields.model.filter(|_| line.model.is_none());
+        let model = match (&line.model, model_raw) {
+            (Some(model), _) => Cow::Borrowed(model.as_str()),
+            (None, Some(raw)) => serde_json::from_str::<Cow<'_, str>>(raw.get())
+                .map_err(|_| InvalidRequest::new("model", "expected a string"))?,
+            // The only dialect where the vendor picks one.
+            (None, None) if dialect == Dialect::Moderations => Cow::Borrowed(DEFAULT_MODERATION_MODEL),
+            (None, None) => return Err(InvalidRequest::new("model", "is missing")),
+        };
         check_model_name(&model)?;
-        match dialect {
-            Dialect::OpenAiChat => match fields.messages {
-                None => return Err(InvalidRequest::new("messages", "is missing")),
-                Some(Messages(0)) => {
-                    return Err(InvalidRequest::new("messages", "is empty; send at least one message"));
-                }
-                Some(_) => {}
-            },
-            Dialect::OpenAiEmbeddings if fields.input.is_none() => {
-                return Err(InvalidRequest::new("input", "is missing"));
-            }
-            Dialect::OpenAiCompletions | Dialect::OpenAiEmbeddings => {}
-        }
+        check_needed(dialect, &fields)?;
         let base64 = match fields.encoding_format.as_deref() {
             None | Some("float") => false,
             Some("base64") => true,
@@ -157,20 +182,31 @@ impl Head {
             serde_json::from_str::<i64>(raw.get())
                 .map_err(|error| InvalidRequest::new("max_tokens", crate::json::problem(&error)))
         });
-        let max_tokens = max_tokens.transpose()?;
+        let max_tokens = match dialect {
+            Dialect::OpenAiResponses => number("max_output_tokens", fields.max_output_tokens)?,
+            Dialect::Gemini => max_in(fields.generation_config),
+            Dialect::OllamaChat | Dialect::OllamaGenerate => max_in(fields.options),
+            _ => max_tokens.transpose()?,
+        };
         let only_older = fields
             .max_tokens
             // Legacy completions never learned the newer word.
             .filter(|_| dialect == Dialect::OpenAiChat && fields.max_completion_tokens.is_none());
+        let has_stream_options = matches!(dialect, Dialect::OpenAiChat | Dialect::OpenAiCompletions);
         Ok(Self {
             max_tokens_at: only_older.map(|raw| span(text, raw.get())),
-            stream: fields.stream.unwrap_or(false),
+            stream: line.stream.or(fields.stream).unwrap_or(streams_by_default(dialect)),
             include_usage,
             // Negative is llama.cpp's word for "no limit".
             max_tokens: fields.max_completion_tokens.or(max_tokens).and_then(|most| most.try_into().ok()),
             base64,
-            model_at: span(text, model_raw.get()),
-            stream_options_at: fields.stream_options.map(|raw| span(text, raw.get())),
+            json_list: line.json_list,
+            model_at: model_raw.map(|raw| span(text, raw.get())),
+            // Elsewhere the name means nothing to us, and quirks are of this dialect.
+            stream_options_at: fields
+                .stream_options
+                .filter(|_| has_stream_options)
+                .map(|raw| span(text, raw.get())),
             model: model.into_owned(),
         })
     }
@@ -178,9 +214,9 @@ impl Head {
     /// The body with these changes; every other byte is as it was. `body` must be the one that this head was read from.
     pub fn splice(&self, body: &Bytes, changes: &Changes<'_>) -> Bytes {
         let mut edits: Vec<(Range<usize>, Cow<'_, str>)> = Vec::with_capacity(3);
-        if changes.model != self.model {
+        if let Some(at) = self.model_at.as_ref().filter(|_| changes.model != self.model) {
             let name = serde_json::to_string(changes.model).unwrap_or_default();
-            edits.push((self.model_at.clone(), Cow::Owned(name)));
+            edits.push((at.clone(), Cow::Owned(name)));
         }
         match &self.stream_options_at {
             Some(at) if changes.quirks.no_stream_options => {
@@ -214,6 +250,51 @@ impl Head {
         spliced.extend_from_slice(&body[from..]);
         spliced.into()
     }
+}
+
+/// The model for a moderation that names none, OpenAI's own default
+/// (platform.openai.com/docs/api-reference/moderations/create, read 2026-11-24).
+const DEFAULT_MODERATION_MODEL: &str = "omni-moderation-latest";
+
+/// Ollama streams unless it is told not to.
+fn streams_by_default(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::OllamaChat | Dialect::OllamaGenerate)
+}
+
+/// What a request of a dialect cannot be without.
+fn check_needed(dialect: Dialect, fields: &Fields<'_>) -> Result<(), InvalidRequest> {
+    let missing = |name| Err(InvalidRequest::new(name, "is missing"));
+    match dialect {
+        Dialect::OpenAiChat | Dialect::Anthropic => match fields.messages {
+            None => missing("messages"),
+            Some(Messages(0)) => Err(InvalidRequest::new("messages", "is empty; send at least one message")),
+            Some(_) => Ok(()),
+        },
+        Dialect::Gemini if fields.contents.is_none() => missing("contents"),
+        Dialect::OpenAiEmbeddings | Dialect::OllamaEmbed | Dialect::Moderations if fields.input.is_none() => {
+            missing("input")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn number(name: &str, raw: Option<&RawValue>) -> Result<Option<i64>, InvalidRequest> {
+    let read = |raw: &RawValue| {
+        serde_json::from_str(raw.get())
+            .map_err(|error| InvalidRequest::new(name, crate::json::problem(&error)))
+    };
+    Ok(raw.map(read).transpose()?.flatten())
+}
+
+/// The most tokens in the object where Gemini and Ollama have it. One that cannot be read is the decoder's to say, or
+/// the provider's.
+fn max_in(raw: Option<&RawValue>) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct Most {
+        #[serde(default, alias = "max_output_tokens", alias = "num_predict", rename = "maxOutputTokens")]
+        most: Option<i64>,
+    }
+    serde_json::from_str::<Most>(raw?.get()).ok()?.most
 }
 
 /// Model names go into logs, headers and upstream bodies, so they are plain from here on.
@@ -375,6 +456,31 @@ mod tests {
     #[track_caller]
     fn check_error(body: &str, expected: &str) {
         assert_eq!(chat(body).unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn each_dialect_has_its_own_places() {
+        let line = || RequestLine { model: Some("gemini-x".into()), stream: Some(true), json_list: true };
+        let body = br#"{"contents":[],"generationConfig":{"maxOutputTokens":7},"model":"other"}"#;
+        let head = Head::read_with(Dialect::Gemini, line(), body).unwrap();
+        assert_eq!((head.model.as_str(), head.stream, head.max_tokens), ("gemini-x", true, Some(7)));
+        let changes = Changes { model: "real", ask_usage: false, quirks: Quirks::NONE };
+        let body = Bytes::from_static(body);
+        assert_eq!(head.splice(&body, &changes), body, "the model is in the URL");
+        assert!(Head::read_with(Dialect::Gemini, line(), b"{}").is_err());
+
+        let body = br#"{"model":"m","messages":[],"options":{"num_predict":-1}}"#;
+        let head = Head::read(Dialect::OllamaChat, body).unwrap();
+        assert_eq!((head.stream, head.max_tokens), (true, None));
+        let head =
+            Head::read(Dialect::OllamaChat, br#"{"model":"m","stream":false,"options":{"num_predict":5}}"#);
+        assert_eq!(head.map(|head| (head.stream, head.max_tokens)), Ok((false, Some(5))));
+
+        let head =
+            Head::read(Dialect::OpenAiResponses, br#"{"model":"m","input":"x","max_output_tokens":9}"#);
+        assert_eq!(head.unwrap().max_tokens, Some(9));
+        let head = Head::read(Dialect::Moderations, br#"{"input":"x"}"#).unwrap();
+        assert_eq!(head.model, DEFAULT_MODERATION_MODEL);
     }
 
     #[test]

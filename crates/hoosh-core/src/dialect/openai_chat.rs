@@ -1,11 +1,19 @@
 //! OpenAI's chat completions. Source: platform.openai.com/docs/api-reference/chat, read 2026-11-24.
 
+mod calls;
+mod citations;
+mod content;
 mod decode;
+mod delta;
 mod encode;
+pub(super) mod freeform;
+mod message;
+mod reasoning;
 mod reply;
 mod request;
+mod tools;
 
-use super::{Codec, DecodeError, DecodeStream, EncodeStream, Encoded, Quirks, Target};
+use super::{Codec, DecodeError, DecodeStream, EncodeStream, Encoded, Quirks, ReplyContext, Target};
 use crate::error::InvalidRequest;
 use crate::request::InferenceRequest;
 use crate::response::InferenceResponse;
@@ -25,15 +33,18 @@ impl Codec for OpenAiChat {
         reply::decode(body)
     }
 
-    fn encode_reply(&self, reply: &InferenceResponse) -> Vec<u8> {
-        reply::encode(reply)
+    fn encode_reply(&self, reply: &InferenceResponse, context: &ReplyContext<'_>) -> Encoded {
+        reply::encode(&super::wire::own_reply(reply, super::Dialect::OpenAiChat), context)
     }
 
     fn stream_decoder(&self, quirks: Quirks) -> Box<dyn DecodeStream> {
         Box::new(decode::Decoder::new(quirks))
     }
 
-    fn stream_encoder(&self, include_usage: bool) -> Box<dyn EncodeStream> {
-        Box::new(encode::Encoder::new(include_usage))
+    fn stream_encoder(&self, context: &ReplyContext<'_>) -> Box<dyn EncodeStream> {
+        Box::new(encode::Encoder::new(context))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,16 +7,15 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
 use super::openai::chunks::{Chunks, Envelope, ReadChoice, write_problem};
-use super::openai::reply::{close, open};
-use super::openai::request::{shared_fields, write_shared_fields};
+use super::openai::reply::{close, is_akin, open, write_envelope, write_extra};
+use super::openai::request::{note_foreign, note_shared, shared_fields, write_shared_fields};
 use super::openai::usage::UsageBody;
-use super::openai::{List, write_event, write_json};
-use super::{Codec, DecodeError, DecodeStream, Dialect, EncodeStream, Encoded, Quirks, Target};
+use super::wire::{List, note, request_text, write_event, write_json};
+use super::{Codec, DecodeError, DecodeStream, Dialect, EncodeStream, Encoded, Quirks, ReplyContext, Target};
 use crate::error::{InvalidRequest, Problem};
 use crate::failure::FidelityNote;
 use crate::framing::SseFramer;
 use crate::json::{FieldError, Object, RawJson};
-use crate::limits;
 use crate::request::{InferenceRequest, Part, PartKind, Role, joined_text};
 use crate::response::{Choice, FinishReason, InferenceResponse};
 use crate::stream::StreamEvent;
@@ -25,8 +24,7 @@ pub(super) struct OpenAiCompletions;
 
 impl Codec for OpenAiCompletions {
     fn decode_request(&self, body: &[u8]) -> Result<InferenceRequest, InvalidRequest> {
-        let text = std::str::from_utf8(body).map_err(|_| InvalidRequest::new("", "the body is not UTF-8"))?;
-        let mut object = Object::parse("", text)?;
+        let mut object = Object::parse("", request_text(body)?)?;
         let mut request = InferenceRequest { model: object.require("model")?, ..InferenceRequest::default() };
         if let Some(raw) = object.take_raw("prompt") {
             request.prompt = prompt(raw).map_err(|problem| object.wrong("prompt", problem))?;
@@ -45,11 +43,23 @@ impl Codec for OpenAiCompletions {
             ("tool_choice", request.tool_choice.is_some()),
             ("response_format", request.response_format.is_some()),
             ("reasoning_effort", request.reasoning_effort.is_some()),
+            ("reasoning", request.reasoning_budget.is_some()),
+            ("parallel_tool_calls", request.parallel_tool_calls.is_some()),
+            ("logprobs", request.logprobs == Some(true)),
+            ("top_logprobs", request.top_logprobs.is_some()),
+            ("service_tier", request.service_tier.is_some()),
+            ("metadata", request.metadata.is_some()),
         ];
-        notes.extend(dropped.iter().filter(|(_, lost)| *lost).map(|(name, _)| FidelityNote::new(*name)));
+        let dropped = dropped.iter().filter(|(_, lost)| *lost);
+        dropped.for_each(|(name, _)| note(&mut notes, FidelityNote::new(*name)));
+        for tool in &request.hosted_tools {
+            note(&mut notes, FidelityNote::new(format!("tools.{}", tool.kind)));
+        }
+        note_shared(request, target, &mut notes);
+        note_foreign(request, |name| is_carried(request.origin, name), &mut notes);
         let mut body = Vec::with_capacity(256 + prompt.len());
         write_json(&RequestBody { request, target, prompt: &prompt }, &mut body);
-        Encoded { body, notes }
+        Encoded { body, notes, answer_tool: None }
     }
 
     fn decode_reply(&self, body: &[u8]) -> Result<InferenceResponse, DecodeError> {
@@ -60,24 +70,24 @@ impl Codec for OpenAiCompletions {
             .enumerate()
             .map(|(index, raw)| choice(Object::parse(format!("choices[{index}]"), raw.get())?))
             .collect::<Result<_, _>>()?;
-        Ok(close(object, choices)?)
+        Ok(close(object, Dialect::OpenAiCompletions, choices)?)
     }
 
-    fn encode_reply(&self, reply: &InferenceResponse) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256 + reply.text.len());
-        write_json(&ReplyBody(reply), &mut out);
-        out
+    fn encode_reply(&self, reply: &InferenceResponse, context: &ReplyContext<'_>) -> Encoded {
+        let mut body = Vec::with_capacity(256 + reply.text.len());
+        write_json(&ReplyBody { reply, context }, &mut body);
+        let mut notes = Vec::new();
+        let parts = reply.choices.iter().flat_map(|choice| &choice.parts);
+        parts.for_each(|part| note_lost(&part.kind, &mut notes));
+        Encoded { body, notes, answer_tool: None }
     }
 
     fn stream_decoder(&self, quirks: Quirks) -> Box<dyn DecodeStream> {
-        Box::new(Decoder {
-            framer: SseFramer::default(),
-            chunks: Chunks::new(quirks, CompletionChoices::default()),
-        })
+        Box::new(Decoder { framer: SseFramer::default(), chunks: Chunks::new(quirks) })
     }
 
-    fn stream_encoder(&self, include_usage: bool) -> Box<dyn EncodeStream> {
-        Box::new(Encoder { envelope: Envelope::default(), include_usage })
+    fn stream_encoder(&self, context: &ReplyContext<'_>) -> Box<dyn EncodeStream> {
+        Box::new(Encoder { envelope: Envelope::new(context, "cmpl-"), notes: Vec::new() })
     }
 }
 
@@ -103,14 +113,14 @@ fn flat_prompt(request: &InferenceRequest, notes: &mut Vec<FidelityNote>) -> Str
     let conversation: Vec<_> = request.conversation().collect();
     let text_only = |part: &Part| matches!(part.kind, PartKind::Text(_));
     if !conversation.iter().all(|message| message.parts.iter().all(text_only)) {
-        notes.push(FidelityNote::new("messages.content"));
+        note(notes, FidelityNote::new("messages.content"));
     }
     if let [only] = &conversation[..]
         && only.role == Role::User
     {
         return joined_text(&only.parts);
     }
-    notes.push(FidelityNote::new("messages.role"));
+    note(notes, FidelityNote::new("messages.role"));
     let turns = conversation.iter().map(|message| {
         let speaker = message.role.as_str();
         format!("{}{}: {}\n", speaker[..1].to_uppercase(), &speaker[1..], joined_text(&message.parts))
@@ -133,9 +143,16 @@ impl Serialize for RequestBody<'_> {
             map.serialize_entry("max_tokens", &most)?;
         }
         write_shared_fields(self.request, self.target, &mut map)?;
-        self.request.extra.write(&mut map)?;
+        let request = self.request;
+        let mut carried = request.extra.iter().filter(|(name, _)| is_carried(request.origin, name));
+        carried.try_for_each(|(name, value)| map.serialize_entry(name, value))?;
         map.end()
     }
+}
+
+/// Whether an unknown field of a request from there has its meaning here.
+fn is_carried(origin: Option<Dialect>, _: &str) -> bool {
+    is_akin(origin)
 }
 
 // --- replies ---
@@ -151,7 +168,10 @@ fn choice(mut object: Object<'_>) -> Result<Choice, FieldError> {
     })
 }
 
-struct ReplyBody<'a>(&'a InferenceResponse);
+struct ReplyBody<'a> {
+    reply: &'a InferenceResponse,
+    context: &'a ReplyContext<'a>,
+}
 
 #[derive(Clone)]
 struct ChoiceBody<'a> {
@@ -165,7 +185,7 @@ const OBJECT: &str = "text_completion";
 
 impl Serialize for ReplyBody<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let reply = self.0;
+        let reply = self.reply;
         let texts: Vec<String> = reply.choices.iter().map(|choice| joined_text(&choice.parts)).collect();
         let choices = reply.choices.iter().zip(&texts).map(|(choice, text)| ChoiceBody {
             index: choice.index,
@@ -174,15 +194,12 @@ impl Serialize for ReplyBody<'_> {
             finish_reason: choice.finish_reason.as_ref(),
         });
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("id", &reply.id)?;
-        map.serialize_entry("object", OBJECT)?;
-        map.serialize_entry("created", &reply.created.unwrap_or(0))?;
-        map.serialize_entry("model", &reply.model)?;
+        write_envelope(reply, self.context, "cmpl-", OBJECT, &mut map)?;
         map.serialize_entry("choices", &List(choices))?;
         if let Some(usage) = reply.usage {
             map.serialize_entry("usage", &UsageBody(usage))?;
         }
-        reply.extra.write(&mut map)?;
+        write_extra(reply, &mut map)?;
         map.end()
     }
 }
@@ -202,12 +219,11 @@ impl Serialize for ChoiceBody<'_> {
 
 struct Decoder {
     framer: SseFramer,
-    chunks: Chunks<CompletionChoices>,
+    chunks: Chunks<CompletionChoice>,
 }
 
-/// The choices seen, each with whether it has finished.
 #[derive(Default)]
-struct CompletionChoices(Vec<(u32, bool)>);
+struct CompletionChoice;
 
 impl DecodeStream for Decoder {
     fn push(&mut self, bytes: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), DecodeError> {
@@ -223,42 +239,27 @@ impl DecodeStream for Decoder {
     }
 }
 
-impl ReadChoice for CompletionChoices {
-    fn read(&mut self, mut object: Object<'_>, out: &mut Vec<StreamEvent>) -> Result<(), FieldError> {
-        let choice = object.take("index")?.unwrap_or(0);
-        let at = match self.0.iter().position(|(index, _)| *index == choice) {
-            Some(at) => at,
-            None => {
-                if self.0.len() >= limits::CHOICES_MAX {
-                    return Err(object.wrong("index", format!("is beyond {} choices", limits::CHOICES_MAX)));
-                }
-                self.0.push((choice, false));
-                self.0.len() - 1
-            }
-        };
+impl ReadChoice for CompletionChoice {
+    fn read(
+        &mut self,
+        choice: u32,
+        object: &mut Object<'_>,
+        out: &mut Vec<StreamEvent>,
+    ) -> Result<(), FieldError> {
         if let Some(delta) = object.take::<String>("text")?.filter(|text| !text.is_empty()) {
             out.push(StreamEvent::Text { choice, delta });
-        }
-        if let Some(raw) = object.take_raw("logprobs") {
-            out.push(StreamEvent::Logprobs { choice, json: raw.into() });
-        }
-        // Some servers send an empty reason until there is one.
-        if let Some(word) = object.take::<String>("finish_reason")?.filter(|word| !word.is_empty())
-            && !std::mem::replace(&mut self.0[at].1, true)
-        {
-            out.push(StreamEvent::Finish { choice, reason: FinishReason::parse(&word) });
         }
         Ok(())
     }
 
-    fn all_finished(&self) -> bool {
-        !self.0.is_empty() && self.0.iter().all(|(_, finished)| *finished)
+    fn finish(&mut self, _: u32, word: &str, _: &mut Vec<StreamEvent>) -> FinishReason {
+        FinishReason::parse(word)
     }
 }
 
 struct Encoder {
     envelope: Envelope,
-    include_usage: bool,
+    notes: Vec<FidelityNote>,
 }
 
 struct ChunkBody<'a> {
@@ -282,19 +283,41 @@ impl EncodeStream for Encoder {
             StreamEvent::Finish { choice, reason } => {
                 ChoiceBody { index: *choice, finish_reason: Some(reason), ..empty }
             }
-            // No word for reasoning and tool calls here; a request of this dialect cannot ask for tools.
+            StreamEvent::Reasoning { .. } => return note(&mut self.notes, FidelityNote::new(REASONING)),
+            StreamEvent::ToolCallStart { .. } => return note(&mut self.notes, FidelityNote::new(TOOL_CALLS)),
+            StreamEvent::Part { part, .. } => return note_lost(&part.kind, &mut self.notes),
             _ => return,
         };
         write_event(&ChunkBody { envelope: &self.envelope, choice }, out);
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {
-        self.envelope.finish(OBJECT, self.include_usage, out);
+        self.envelope.finish(OBJECT, out);
     }
 
     fn problem(&mut self, problem: &Problem, out: &mut Vec<u8>) {
         write_problem(problem, out);
     }
+
+    fn take_notes(&mut self) -> Vec<FidelityNote> {
+        std::mem::take(&mut self.notes)
+    }
+}
+
+const REASONING: &str = "choices.reasoning";
+const TOOL_CALLS: &str = "choices.tool_calls";
+
+/// Notes a piece of an answer that this dialect has no word for.
+fn note_lost(kind: &PartKind, notes: &mut Vec<FidelityNote>) {
+    let field = match kind {
+        PartKind::Text(_) | PartKind::Refusal(_) => return,
+        PartKind::Reasoning(text) if text.is_empty() => return,
+        PartKind::Redacted => return,
+        PartKind::Reasoning(_) => REASONING,
+        PartKind::ToolCall(_) => TOOL_CALLS,
+        _ => "choices.content",
+    };
+    note(notes, FidelityNote::new(field));
 }
 
 impl Serialize for ChunkBody<'_> {
@@ -313,6 +336,15 @@ mod tests {
     use crate::stream::fold;
 
     const TARGET: Target<'_> = Target { model: "m", stream: false, quirks: Quirks::NONE };
+    const CONTEXT: ReplyContext<'_> = ReplyContext {
+        include_usage: true,
+        request: None,
+        id: "",
+        now: 0,
+        origin: Some(Dialect::OpenAiCompletions),
+        json_list: false,
+        previous_id: None,
+    };
 
     #[test]
     fn a_request_survives_a_round_trip() {
@@ -363,9 +395,9 @@ mod tests {
     fn answers_and_streams_survive_a_round_trip() {
         let body = br#"{"id":"x","object":"text_completion","created":1,"model":"m","choices":[{"text":"hi","index":0,"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#;
         let reply = OpenAiCompletions.decode_reply(body).unwrap();
-        assert_eq!(OpenAiCompletions.encode_reply(&reply), body);
+        assert_eq!(OpenAiCompletions.encode_reply(&reply, &CONTEXT).body, body);
 
-        let mut encoder = OpenAiCompletions.stream_encoder(true);
+        let mut encoder = OpenAiCompletions.stream_encoder(&CONTEXT);
         let mut bytes = Vec::new();
         for event in [
             StreamEvent::Start { id: "x".into(), model: "m".into(), created: Some(1) },
@@ -381,6 +413,6 @@ mod tests {
         let mut events = Vec::new();
         decoder.push(&bytes, &mut events).unwrap();
         decoder.finish(&mut events).unwrap();
-        assert_eq!(fold(events), reply);
+        assert_eq!(InferenceResponse { origin: reply.origin, ..fold(events) }, reply);
     }
 }

@@ -8,12 +8,32 @@ use serde_json::value::RawValue;
 
 use super::openai::tap::{read, refuse_error};
 use super::openai::usage::{self, UsageBody};
-use super::openai::{List, write_json};
-use super::{DecodeError, Seen, Tap};
+use super::wire::{List, request_text, vector, write_json};
+use super::{DecodeError, EmbeddingCodec, Encoded, Seen, Tap};
 use crate::embedding::{EmbeddingEncoding, EmbeddingInput, EmbeddingRequest, EmbeddingResponse};
 use crate::error::InvalidRequest;
 use crate::json::{FieldError, Object};
 use crate::usage::Usage;
+
+pub(super) struct OpenAiEmbeddings;
+
+impl EmbeddingCodec for OpenAiEmbeddings {
+    fn decode_request(&self, body: &[u8]) -> Result<EmbeddingRequest, InvalidRequest> {
+        decode_request(body)
+    }
+
+    fn encode_request(&self, request: &EmbeddingRequest, model: &str) -> Result<Encoded, FieldError> {
+        Ok(Encoded { body: encode_request(request, model), notes: Vec::new(), answer_tool: None })
+    }
+
+    fn decode_reply(&self, body: &[u8]) -> Result<EmbeddingResponse, DecodeError> {
+        decode_reply(body)
+    }
+
+    fn encode_reply(&self, reply: &EmbeddingResponse, encoding: EmbeddingEncoding) -> Vec<u8> {
+        encode_reply(reply, encoding)
+    }
+}
 
 /// Reads a client's request.
 ///
@@ -21,8 +41,7 @@ use crate::usage::Usage;
 ///
 /// Names the field and what is wrong with it.
 pub fn decode_request(body: &[u8]) -> Result<EmbeddingRequest, InvalidRequest> {
-    let text = std::str::from_utf8(body).map_err(|_| InvalidRequest::new("", "the body is not UTF-8"))?;
-    let mut object = Object::parse("", text)?;
+    let mut object = Object::parse("", request_text(body)?)?;
     let model = object.require("model")?;
     let raw = object.take_raw("input").ok_or_else(|| object.missing("input"))?;
     let input = inputs(raw).ok_or_else(|| {
@@ -31,6 +50,9 @@ pub fn decode_request(body: &[u8]) -> Result<EmbeddingRequest, InvalidRequest> {
             "expected a string, a list of strings, a list of token ids, or a list of such lists",
         )
     })?;
+    if input.is_empty() {
+        return Err(object.wrong("input", "is empty; give at least one text").into());
+    }
     // In which form vectors are wanted belongs to the answer.
     object.take_raw("encoding_format");
     Ok(EmbeddingRequest {
@@ -74,7 +96,8 @@ pub fn encode_request(request: &EmbeddingRequest, model: &str) -> Vec<u8> {
             if let Some(user) = &request.user {
                 map.serialize_entry("user", user)?;
             }
-            request.extra.write(&mut map)?;
+            let known = ["model", "input", "dimensions", "user", "encoding_format"];
+            request.extra.write_without(&known, &mut map)?;
             map.end()
         }
     }
@@ -108,8 +131,8 @@ pub fn decode_reply(body: &[u8]) -> Result<EmbeddingResponse, DecodeError> {
     let mut numbered = Vec::new();
     for (place, mut item) in object.take_objects("data")?.into_iter().enumerate() {
         let raw = item.take_raw("embedding").ok_or_else(|| item.missing("embedding"))?;
-        let vector =
-            vector(raw).ok_or_else(|| item.wrong("embedding", "is neither numbers nor base64 of them"))?;
+        let vector = numbers_or_base64(raw)
+            .ok_or_else(|| item.wrong("embedding", "is neither numbers nor base64 of them"))?;
         numbered.push((item.take::<usize>("index")?.unwrap_or(place), vector));
     }
     if numbered.is_empty() {
@@ -122,19 +145,20 @@ pub fn decode_reply(body: &[u8]) -> Result<EmbeddingResponse, DecodeError> {
         embeddings: numbered.into_iter().map(|(_, vector)| vector).collect(),
         usage: object.take_raw("usage").and_then(|raw| usage::decode(raw.get())),
         extra: object.rest(),
+        ..EmbeddingResponse::default()
     })
 }
 
-fn vector(raw: &RawValue) -> Option<Vec<f32>> {
+fn numbers_or_base64(raw: &RawValue) -> Option<Vec<f32>> {
     if raw.get().starts_with('[') {
-        return serde_json::from_str(raw.get()).ok();
+        return vector(raw);
     }
     let text: String = serde_json::from_str(raw.get()).ok()?;
-    let (numbers, rest) = STANDARD.decode(text).ok().map(|bytes| {
+    let (numbers, rest): (Vec<f32>, _) = STANDARD.decode(text).ok().map(|bytes| {
         let (numbers, rest) = bytes.as_chunks::<4>();
         (numbers.iter().map(|four| f32::from_le_bytes(*four)).collect(), rest.len())
     })?;
-    (rest == 0).then_some(numbers)
+    (rest == 0 && numbers.iter().all(|number| number.is_finite())).then_some(numbers)
 }
 
 /// Writes an answer for a client.
@@ -152,7 +176,7 @@ pub fn encode_reply(reply: &EmbeddingResponse, encoding: EmbeddingEncoding) -> V
             if let Some(usage) = reply.usage {
                 map.serialize_entry("usage", &UsageBody(usage))?;
             }
-            reply.extra.write(&mut map)?;
+            reply.extra.write_without(&["object", "data", "model", "usage"], &mut map)?;
             map.end()
         }
     }

@@ -6,38 +6,58 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use hoosh_core::dialect::{Changes, DecodeError, Dialect, Seen, Tap, openai_embeddings};
-use hoosh_core::framing::{FramingError, SseFramer};
-use hoosh_core::{ByteStream, EmbeddingEncoding, UpstreamFailure, Usage, WireBody, WireRequest, limits};
+use hoosh_core::dialect::{
+    Changes, DecodeError, Dialect, Operation, ReplyContext, Seen, StreamForm, Tap, openai_embeddings,
+};
+use hoosh_core::framing::{FramingError, LineFramer, SseFramer};
+use hoosh_core::{
+    ByteStream, EmbeddingEncoding, FidelityNote, Problem, UpstreamFailure, Usage, WireBody, WireRequest,
+    limits, rate_limit,
+};
 use hoosh_router::Candidate;
 use tokio::time::{Sleep, sleep};
 
 use super::{Answer, AnswerBody, Lane};
 use crate::call::Call;
+use crate::count::{self, Prompt};
 
 pub(super) async fn ask(call: &Call, candidate: &Candidate) -> Result<Answer, UpstreamFailure> {
     let provider = &candidate.provider;
-    let stream = call.head.stream && call.dialect != Dialect::OpenAiEmbeddings;
+    let stream = call.head.stream && call.dialect.operation() == Operation::Inference;
     // The books need the usage of a stream, so it is asked for even if the caller does not want to see it.
     let quirks = provider.quirks();
-    let ask_usage = stream && !quirks.no_stream_options;
+    let ask_usage = stream && is_asked_for_usage(call.dialect) && !quirks.no_stream_options;
     let body = call.head.splice(&call.body, &Changes { model: &candidate.model, ask_usage, quirks });
-    let reply = provider.forward(WireRequest { dialect: call.dialect, stream, body }).await?;
+    let (model, headers) = (candidate.model.as_ref().to_owned(), call.headers.clone());
+    let reply = provider.forward(WireRequest { dialect: call.dialect, model, headers, stream, body }).await?;
+    let limits = rate_limit::kept(&reply.headers);
     let mut tap = call.dialect.tap(quirks);
     let body = match reply.body {
         WireBody::Full(body) => {
             tap.whole(&body)?;
             let body = if call.dialect == Dialect::OpenAiEmbeddings { as_asked(call, body)? } else { body };
-            AnswerBody::Full { body, usage: tap.usage() }
+            AnswerBody::Full { usage: tap.usage().or_else(|| counted(call, candidate, &body)), body }
         }
         WireBody::Stream(bytes) => {
             let hide_usage = ask_usage && !call.head.include_usage;
-            let mut stream = PassedStream::new(call.dialect, bytes, tap, hide_usage);
-            stream.hold_until_output().await?;
+            let prompt = Prompt::of(call, &candidate.model);
+            let mut stream = PassedStream::new(call.dialect, bytes, tap, hide_usage, prompt);
+            stream.hold_until_output(call, &candidate.model).await?;
             AnswerBody::Stream(Box::new(stream))
         }
     };
-    Ok(Answer { body, notes: Vec::new() })
+    Ok(Answer { body, notes: Vec::new(), limits })
+}
+
+/// In these dialects usage at the end of a stream must be asked for.
+fn is_asked_for_usage(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::OpenAiChat | Dialect::OpenAiCompletions)
+}
+
+/// The usage of a whole answer whose provider said none.
+fn counted(call: &Call, candidate: &Candidate, body: &[u8]) -> Option<Usage> {
+    let reply = call.dialect.codec()?.decode_reply(body).ok()?;
+    Prompt::of(call, &candidate.model).usage(&count::written(&reply.choices), false)
 }
 
 /// Vectors in the form the caller asked for: some servers know only numbers.
@@ -50,11 +70,50 @@ fn as_asked(call: &Call, body: Bytes) -> Result<Bytes, UpstreamFailure> {
     Ok(openai_embeddings::encode_reply(&reply, encoding).into())
 }
 
+/// What cuts the stream into events.
+enum Framer {
+    Sse(SseFramer),
+    Lines(LineFramer),
+}
+
+impl Framer {
+    fn of(dialect: Dialect) -> Self {
+        match dialect.stream_form() {
+            StreamForm::Sse => Self::Sse(SseFramer::default()),
+            StreamForm::Lines => Self::Lines(LineFramer::default()),
+        }
+    }
+
+    /// Calls `each` with the data of every event that is complete, and where in the piece it ends.
+    fn push(&mut self, piece: &[u8], mut each: impl FnMut(&[u8], usize)) -> Result<(), FramingError> {
+        match self {
+            Self::Sse(framer) => framer.push(piece, |event| each(event.data, event.end)),
+            Self::Lines(framer) => framer.push(piece, |line| each(line.data, line.end)),
+        }
+    }
+
+    fn is_at_boundary(&self) -> bool {
+        match self {
+            Self::Sse(framer) => framer.is_at_boundary(),
+            Self::Lines(framer) => framer.is_at_boundary(),
+        }
+    }
+
+    fn unfinished_data(&mut self) -> Option<&[u8]> {
+        match self {
+            Self::Sse(framer) => framer.unfinished_data(),
+            Self::Lines(framer) => framer.unfinished_data(),
+        }
+    }
+}
+
 struct PassedStream {
     dialect: Dialect,
     bytes: Option<ByteStream>,
-    framer: SseFramer,
+    framer: Framer,
     tap: Box<dyn Tap>,
+    /// For counting, should the provider report no usage.
+    prompt: Prompt,
     /// Ready for the caller: whole events, as they came.
     ready: VecDeque<Bytes>,
     /// Whether the event that holds only usage is kept from the caller, who did not ask for it.
@@ -73,12 +132,13 @@ struct PassedStream {
 }
 
 impl PassedStream {
-    fn new(dialect: Dialect, bytes: ByteStream, tap: Box<dyn Tap>, hide_usage: bool) -> Self {
+    fn new(dialect: Dialect, bytes: ByteStream, tap: Box<dyn Tap>, hide_usage: bool, prompt: Prompt) -> Self {
         Self {
             dialect,
             bytes: Some(bytes),
-            framer: SseFramer::default(),
+            framer: Framer::of(dialect),
             tap,
+            prompt,
             ready: VecDeque::new(),
             hide_usage,
             unfinished: Vec::new(),
@@ -91,7 +151,7 @@ impl PassedStream {
     }
 
     /// Reads until something of the answer has come, so that a failure before it is nobody's but ours.
-    async fn hold_until_output(&mut self) -> Result<(), UpstreamFailure> {
+    async fn hold_until_output(&mut self, call: &Call, model: &str) -> Result<(), UpstreamFailure> {
         let mut held = 0;
         loop {
             let piece = match self.bytes.as_mut() {
@@ -102,6 +162,9 @@ impl PassedStream {
             let piece = piece?;
             held += piece.len();
             let (output, fault) = self.take(piece)?;
+            if let Some(opening) = self.tap.missing_opening(&call.naming(), model) {
+                self.ready.push_front(opening.into());
+            }
             match fault {
                 Some(fault) if !output => return Err(fault.into()),
                 // Output came first, in the same piece: too late to go elsewhere.
@@ -119,8 +182,8 @@ impl PassedStream {
         self.ends.clear();
         let (mut output, mut fault) = (false, None);
         let (tap, ends, hide) = (&mut self.tap, &mut self.ends, self.hide_usage);
-        let framed = self.framer.push(&piece, |event| {
-            let seen = match tap.event(event.data) {
+        let framed = self.framer.push(&piece, |data, end| {
+            let seen = match tap.event(data) {
                 Ok(seen) => seen,
                 Err(error) => {
                     fault.get_or_insert(error);
@@ -131,7 +194,7 @@ impl PassedStream {
             output |= seen.output && fault.is_none();
             // Garbage, and what comes after it, is not shown.
             let garbage = matches!(fault, Some(DecodeError::Field(_)));
-            ends.push((event.end, garbage || (hide && seen.usage_only)));
+            ends.push((end, garbage || (hide && seen.usage_only)));
         });
         framed.map_err(|error| UpstreamFailure::from(DecodeError::from(error)))?;
         self.show_events(piece)?;
@@ -208,13 +271,14 @@ impl PassedStream {
             self.reported = Some(DecodeError::Truncated.into());
         } else if self.reported.is_none()
             && !self.tap.is_done()
+            && is_asked_for_usage(self.dialect)
             && let Some(codec) = self.dialect.codec()
         {
             // A vendor that leaves out the last word; the caller waits for it.
             if !rest.is_empty() {
                 rest.extend_from_slice(b"\n\n");
             }
-            codec.stream_encoder(false).finish(&mut rest);
+            codec.stream_encoder(&ReplyContext::default()).finish(&mut rest);
         }
         (!rest.is_empty()).then(|| Ok(rest.into()))
     }
@@ -256,7 +320,21 @@ impl Lane for PassedStream {
         self.ready.is_empty() && self.tap.is_done() && self.tap.is_complete() && self.reported.is_none()
     }
 
+    fn counted(&self, seen: Option<&Usage>) -> Option<Usage> {
+        self.prompt.usage(self.tap.output_text(), seen.is_some_and(|seen| seen.input.is_some()))
+    }
+
+    fn take_notes(&mut self) -> Vec<FidelityNote> {
+        Vec::new()
+    }
+
     fn reported(&mut self) -> Option<UpstreamFailure> {
         self.reported.take()
+    }
+
+    fn write_problem(&mut self, problem: &Problem, out: &mut Vec<u8>) {
+        if let Some(codec) = self.dialect.codec() {
+            codec.stream_encoder(&ReplyContext::default()).problem(problem, out);
+        }
     }
 }

@@ -1,51 +1,170 @@
 //! The lane through core's types, for a provider that does not speak the caller's dialect.
 
+use std::mem;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use hoosh_core::dialect::{Codec, Dialect, EncodeStream, openai_embeddings};
+use hoosh_core::dialect::{Codec, Dialect, EncodeStream, StreamForm};
 use hoosh_core::{
-    EmbeddingEncoding, EventStream, InferenceResponse, StreamEvent, UpstreamFailure, Usage, limits,
+    Choice, EventStream, FailureKind, Fidelity, FidelityNote, FinishReason, InferenceRequest,
+    InferenceResponse, Problem, Role, StreamEvent, UpstreamFailure, Usage, limits,
 };
 use hoosh_router::{Candidate, until_output};
+use http::HeaderMap;
 
 use super::{Answer, AnswerBody, Lane, cannot_translate};
 use crate::call::Call;
+use crate::count::{self, Prompt};
+use crate::responses::Keeper;
 
-pub(super) async fn ask(call: &Call, candidate: &Candidate) -> Result<Answer, UpstreamFailure> {
-    let Some(codec) = call.dialect.codec() else { return embed(call, candidate).await };
+pub(super) async fn ask(
+    call: &Call,
+    candidate: &Candidate,
+    fidelity: Fidelity,
+) -> Result<Answer, UpstreamFailure> {
+    let Some(codec) = call.dialect.codec() else {
+        return Err(UpstreamFailure::new(FailureKind::Unsupported, "it is no dialect for inference"));
+    };
     let request = call.decoded().map_err(cannot_translate)?;
+    if let Some(answer) = load(call, codec, request, &candidate.model) {
+        return Ok(answer);
+    }
     if !call.head.stream {
         let reply = candidate.provider.infer(&candidate.model, request).await?;
-        return Ok(whole(codec, reply));
+        return Ok(whole(call, codec, request, &candidate.model, reply));
     }
     let mut stream = until_output(candidate.provider.infer_stream(&candidate.model, request).await?).await?;
-    let notes = std::mem::take(&mut stream.notes);
-    let encoder = codec.stream_encoder(call.head.include_usage);
-    let lane = TranslatedStream { stream: Some(stream), encoder, usage: None };
-    Ok(Answer { body: AnswerBody::Stream(Box::new(lane)), notes })
+    let (notes, limits) = (mem::take(&mut stream.notes), mem::take(&mut stream.limits));
+    let lane = TranslatedStream {
+        tells_late: fidelity != Fidelity::Silent && takes_comments(call),
+        encoder: codec.stream_encoder(&call.context(request, stream.origin)),
+        keeper: call.keeper(request, stream.origin),
+        stream: Some(stream),
+        usage: None,
+        late: Vec::new(),
+        prompt: Prompt::of(call, &candidate.model),
+        written: String::new(),
+        bytes: 0,
+    };
+    Ok(Answer { body: AnswerBody::Stream(Box::new(lane)), notes, limits })
 }
 
-fn whole(codec: &dyn Codec, reply: InferenceResponse) -> Answer {
-    let body = codec.encode_reply(&reply).into();
-    Answer { body: AnswerBody::Full { body, usage: reply.usage }, notes: reply.notes }
+/// Whether the caller's clients read comments in a stream. Google's library for Python takes every line for data.
+fn takes_comments(call: &Call) -> bool {
+    call.dialect.stream_form() == StreamForm::Sse && call.dialect != Dialect::Gemini
 }
 
-async fn embed(call: &Call, candidate: &Candidate) -> Result<Answer, UpstreamFailure> {
-    debug_assert_eq!(call.dialect, Dialect::OpenAiEmbeddings, "the only dialect without a codec");
-    let request =
-        openai_embeddings::decode_request(&call.body).map_err(|invalid| cannot_translate(&invalid))?;
-    let reply = candidate.provider.embed(&candidate.model, &request).await?;
-    let encoding = if call.head.base64 { EmbeddingEncoding::Base64 } else { EmbeddingEncoding::Float };
-    let body = openai_embeddings::encode_reply(&reply, encoding).into();
-    Ok(Answer { body: AnswerBody::Full { body, usage: reply.usage }, notes: Vec::new() })
+/// Ollama's clients send a request without a word to have a model loaded, or unloaded. Other providers see to that
+/// themselves, so it is done.
+fn load(call: &Call, codec: &dyn Codec, request: &InferenceRequest, model: &str) -> Option<Answer> {
+    let is_wordless = match call.dialect {
+        Dialect::OllamaChat => request.conversation().next().is_none(),
+        // Its template and system prompt may be there all the same.
+        Dialect::OllamaGenerate => request.conversation().all(|message| message.role == Role::System),
+        _ => false,
+    };
+    if !is_wordless {
+        return None;
+    }
+    let unloads =
+        request.extra.get("keep_alive").is_some_and(|time| matches!(time.get(), "0" | "\"0\"" | "\"0s\""));
+    let reason = FinishReason::Other(if unloads { "unload" } else { "load" }.to_owned());
+    let choice = Choice { finish_reason: Some(reason), ..Choice::default() };
+    let reply =
+        InferenceResponse { model: model.to_owned(), ..InferenceResponse::from_choices(vec![choice]) };
+    let body = codec.encode_reply(&reply, &call.context(request, None)).body;
+    let body = AnswerBody::Full { body: body.into(), usage: None };
+    Some(Answer { body, notes: Vec::new(), limits: HeaderMap::new() })
+}
+
+fn too_long() -> UpstreamFailure {
+    let most = limits::REPLY_BODY_BYTES_MAX >> 20;
+    UpstreamFailure::new(FailureKind::Garbage, format!("its answer is longer than {most} MiB"))
+}
+
+fn whole(
+    call: &Call,
+    codec: &dyn Codec,
+    request: &InferenceRequest,
+    model: &str,
+    mut reply: InferenceResponse,
+) -> Answer {
+    let usage =
+        reply.usage.get_or_insert_with(|| count::usage(model, request, &count::written(&reply.choices)));
+    let usage = Some(*usage);
+    let encoded = codec.encode_reply(&reply, &call.context(request, reply.origin));
+    if let Some(mut keeper) = call.keeper(request, reply.origin) {
+        keeper.named(&reply.id);
+        keeper.keep(&reply);
+    }
+    let mut notes = reply.notes;
+    notes.extend(encoded.notes);
+    Answer { body: AnswerBody::Full { body: encoded.body.into(), usage }, notes, limits: reply.limits }
 }
 
 struct TranslatedStream {
     /// Gone at its end.
     stream: Option<EventStream>,
     encoder: Box<dyn EncodeStream>,
+    /// Whether late notes are told, in comments.
+    tells_late: bool,
     usage: Option<Usage>,
+    /// What could not be carried of the answer, known while it came.
+    late: Vec<FidelityNote>,
+    /// For counting, should the provider report no usage.
+    prompt: Prompt,
+    /// What the model wrote so far, for the same.
+    written: String,
+    /// How much it wrote: some dialects and the store of answers need the whole at its end.
+    bytes: usize,
+    /// Keeps the conversation at the end, in the dialect that can go on from it.
+    keeper: Option<Keeper>,
+}
+
+impl TranslatedStream {
+    fn event(&mut self, event: StreamEvent, out: &mut Vec<u8>) {
+        self.bytes += event.content_bytes();
+        match &event {
+            StreamEvent::Usage(usage) => self.usage = Some(*usage),
+            StreamEvent::Text { delta, .. }
+            | StreamEvent::Reasoning { delta, .. }
+            | StreamEvent::ToolCallDelta { arguments: delta, .. }
+                if self.written.len() + delta.len() <= limits::COUNTED_TEXT_BYTES_MAX =>
+            {
+                self.written.push_str(delta);
+            }
+            _ => {}
+        }
+        self.encoder.event(&event, out);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.event(event);
+        }
+    }
+
+    /// The end: usage if none came, what was lost, and the dialect's own last word.
+    fn end(&mut self, out: &mut Vec<u8>) {
+        if self.usage.is_none()
+            && let Some(counted) = self.counted(None)
+        {
+            self.event(StreamEvent::Usage(counted), out);
+        }
+        let mut last = Vec::new();
+        self.encoder.finish(&mut last);
+        self.note_late(out);
+        out.append(&mut last);
+        if let Some(keeper) = self.keeper.take() {
+            keeper.keep_streamed();
+        }
+    }
+
+    fn note_late(&mut self, out: &mut Vec<u8>) {
+        let notes = self.encoder.take_notes();
+        if self.tells_late && !notes.is_empty() {
+            let fields: Vec<String> = notes.iter().map(FidelityNote::to_string).collect();
+            out.extend_from_slice(format!(": x-hoosh-lossy: {}\n\n", fields.join(", ")).as_bytes());
+        }
+        self.late.extend(notes);
+    }
 }
 
 impl Lane for TranslatedStream {
@@ -59,10 +178,12 @@ impl Lane for TranslatedStream {
                 Poll::Pending if out.is_empty() => return Poll::Pending,
                 Poll::Pending => return Poll::Ready(Some(Ok(out.into()))),
                 Poll::Ready(Some(Ok(event))) => {
-                    if let StreamEvent::Usage(usage) = &event {
-                        this.usage = Some(*usage);
+                    this.event(event, &mut out);
+                    if this.bytes > limits::REPLY_BODY_BYTES_MAX
+                        && let Some(stream) = &mut this.stream
+                    {
+                        stream.events = Box::pin(futures_util::stream::iter([Err(too_long())]));
                     }
-                    this.encoder.event(&event, &mut out);
                     if out.len() > limits::STREAM_WRITE_BYTES_MAX {
                         return Poll::Ready(Some(Ok(out.into())));
                     }
@@ -76,7 +197,7 @@ impl Lane for TranslatedStream {
                 }
                 Poll::Ready(None) => {
                     this.stream = None;
-                    this.encoder.finish(&mut out);
+                    this.end(&mut out);
                     return Poll::Ready(Some(Ok(out.into())));
                 }
             }
@@ -87,11 +208,24 @@ impl Lane for TranslatedStream {
         self.usage
     }
 
+    fn counted(&self, seen: Option<&Usage>) -> Option<Usage> {
+        self.prompt.usage(&self.written, seen.is_some_and(|seen| seen.input.is_some()))
+    }
+
+    fn take_notes(&mut self) -> Vec<FidelityNote> {
+        mem::take(&mut self.late)
+    }
+
     fn is_done(&self) -> bool {
         self.stream.is_none()
     }
 
     fn reported(&mut self) -> Option<UpstreamFailure> {
         None
+    }
+
+    fn write_problem(&mut self, problem: &Problem, out: &mut Vec<u8>) {
+        self.note_late(out);
+        self.encoder.problem(problem, out);
     }
 }

@@ -417,6 +417,7 @@ impl Dice {
             priority: self.below(3) as u32,
             max_tokens_limit: self.limit(),
             enabled: self.below(6) > 0,
+            fidelity: None,
         }
     }
 }

@@ -1,31 +1,59 @@
 //! Inferences and embeddings: bytes to a [`Call`], a [`Reply`] to bytes.
 
-use hoosh_core::FidelityNote;
-use hoosh_core::dialect::Dialect;
+use hoosh_core::dialect::{Dialect, RequestLine, StreamForm};
+use hoosh_core::{Fidelity, FidelityNote};
 use hoosh_gateway::{Call, CallerId, Reply, ReplyBody, RequestId};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
 use crate::app::App;
 use crate::http::body::{self, ResponseBody};
 use crate::http::error::ServerError;
-use crate::http::{X_HOOSH_ATTEMPTS, X_HOOSH_COST, X_HOOSH_LOSSY, X_HOOSH_MODEL, X_HOOSH_PROVIDER};
+use crate::http::{
+    X_HOOSH_ATTEMPTS, X_HOOSH_COST, X_HOOSH_FIDELITY, X_HOOSH_LOSSY, X_HOOSH_MODEL, X_HOOSH_PROVIDER,
+};
 
 pub(crate) async fn call(
     app: &App,
     dialect: Dialect,
+    line: RequestLine,
     id: RequestId,
     caller: CallerId,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, ServerError> {
     refuse_compressed(request.headers())?;
+    let fidelity = fidelity(request.headers())?;
+    let headers = carried(dialect, request.headers());
+    let form = StreamContent { form: dialect.stream_form(), json_list: line.json_list };
     let waits = request.headers().contains_key(EXPECT);
     let body = body::read(request.into_body(), waits, app.max_body_bytes, app.body_timeout).await;
     let body = body.map_err(ServerError::Unread)?;
-    let call = Call::read(id, caller, dialect, body).map_err(ServerError::Call)?;
+    let mut call = Call::read_with(id, caller, dialect, line, body).map_err(ServerError::Call)?;
+    (call.fidelity, call.headers) = (fidelity, headers);
     let reply = app.gateway.call(call).await.map_err(ServerError::Call)?;
-    Ok(response(reply))
+    Ok(response(reply, form))
+}
+
+/// How a stream of an answer is cut into events.
+#[derive(Clone, Copy)]
+struct StreamContent {
+    form: StreamForm,
+    json_list: bool,
+}
+
+/// What the caller wants done about what a provider cannot be told.
+fn fidelity(headers: &HeaderMap) -> Result<Option<Fidelity>, ServerError> {
+    let Some(value) = headers.get(X_HOOSH_FIDELITY) else { return Ok(None) };
+    let read = value.to_str().ok().and_then(|text| Fidelity::parse(text.trim()));
+    let expected = "`report`, `strict` or `silent`";
+    read.map(Some).ok_or(ServerError::BadHeader { name: "x-hoosh-fidelity", expected })
+}
+
+/// The headers that belong to a dialect and go on to a provider that speaks it.
+fn carried(dialect: Dialect, headers: &HeaderMap) -> HeaderMap {
+    let names = dialect.carried_headers().iter().map(|name| HeaderName::from_static(name));
+    names.filter_map(|name| Some((name.clone(), headers.get(&name)?.clone()))).collect()
 }
 
 /// To count what a compressed body becomes is one more thing to bound; no SDK sends one.
@@ -38,12 +66,19 @@ fn refuse_compressed(headers: &HeaderMap) -> Result<(), ServerError> {
     }
 }
 
-fn response(reply: Reply) -> Response<ResponseBody> {
+fn response(reply: Reply, stream: StreamContent) -> Response<ResponseBody> {
     let (content_type, body) = match reply.body {
         ReplyBody::Full(bytes) => ("application/json", ResponseBody::full(bytes)),
-        ReplyBody::Stream(stream) => ("text/event-stream", ResponseBody::Stream(stream, None)),
+        ReplyBody::Stream(body) => {
+            let content_type = match stream.form {
+                StreamForm::Sse if stream.json_list => "application/json",
+                StreamForm::Sse => "text/event-stream",
+                StreamForm::Lines => "application/x-ndjson",
+            };
+            (content_type, ResponseBody::stream(body))
+        }
     };
-    let streamed = matches!(body, ResponseBody::Stream(..));
+    let streamed = matches!(body, ResponseBody::Stream(_));
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -53,11 +88,12 @@ fn response(reply: Reply) -> Response<ResponseBody> {
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     }
     let head = reply.head;
+    headers.extend(head.limits);
     insert(headers, X_HOOSH_PROVIDER, head.provider);
     insert(headers, X_HOOSH_MODEL, head.model);
     headers.insert(X_HOOSH_ATTEMPTS, HeaderValue::from(head.attempts));
     if !head.notes.is_empty() {
-        let fields: Vec<&str> = head.notes.iter().map(|FidelityNote { field }| field.as_str()).collect();
+        let fields: Vec<String> = head.notes.iter().map(FidelityNote::to_string).collect();
         insert(headers, X_HOOSH_LOSSY, fields.join(", "));
     }
     if let Some(cost) = head.cost {
@@ -66,7 +102,7 @@ fn response(reply: Reply) -> Response<ResponseBody> {
     response
 }
 
-/// Sets a header, unless its value cannot be one: a name with a line break says nothing that is worth an answer.
+/// Sets a header, unless its value cannot be one: a model's name of a provider may be any text.
 fn insert(headers: &mut HeaderMap, name: http::HeaderName, value: String) {
     if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(value)) {
         headers.insert(name, value);

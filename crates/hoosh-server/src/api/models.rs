@@ -60,15 +60,10 @@ pub(crate) async fn models(app: &App) -> Response<ResponseBody> {
 
 /// `GET /v1/models/{id}`: one of them.
 pub(crate) async fn model(app: &App, id: &str) -> Result<Response<ResponseBody>, ServerError> {
-    let id = percent_decoded(id);
-    let all = all(app).await;
-    match all.iter().find(|model| model.id == id) {
-        Some(model) => Ok(json(StatusCode::OK, model)),
-        None => {
-            let near = near(&id, all.iter().map(|model| model.id.as_str()));
-            Err(ServerError::NoSuchModel(NoRoute { model: id, considered: Vec::new(), near }))
-        }
-    }
+    let id = one(app, percent_decoded(id)).await?.id;
+    let model = all(app).await.into_iter().find(|model| model.id == id);
+    // It was there a moment ago.
+    model.map(|model| json(StatusCode::OK, &model)).ok_or_else(|| no_such_model(id, &[]))
 }
 
 async fn all(app: &App) -> Vec<Model> {
@@ -115,7 +110,36 @@ fn entry(info: ModelInfo, providers: Vec<String>) -> Model {
     }
 }
 
+/// Every model once, aliases among them, for lists in other words than OpenAI's.
+pub(super) async fn known(app: &App) -> Vec<ModelInfo> {
+    let mut all = app.gateway.models().await;
+    let mut seen = HashSet::new();
+    all.retain(|model| seen.insert(model.id.clone()));
+    let aliases = app.aliases.keys().filter(|name| !seen.contains(*name));
+    all.extend(aliases.map(|name| ModelInfo::named("hoosh", name)));
+    all
+}
+
+/// A model of that list by its name, also as `provider/model`, and without the `:latest` that Ollama adds.
+pub(super) async fn one(app: &App, name: String) -> Result<ModelInfo, ServerError> {
+    let all = known(app).await;
+    let plain = |name: &str| name.strip_suffix(":latest").unwrap_or(name).to_owned();
+    let is_it = |known: &&ModelInfo| {
+        plain(&known.id) == plain(&name)
+            || name
+                .split_once('/')
+                .is_some_and(|(provider, rest)| known.provider == provider && known.id == rest)
+    };
+    let exact = all.iter().find(|known| known.id == name);
+    exact.or_else(|| all.iter().find(is_it)).cloned().ok_or_else(|| no_such_model(name, &all))
+}
+
+fn no_such_model(model: String, known: &[ModelInfo]) -> ServerError {
+    let near = near(&model, known.iter().map(|known| known.id.as_str()));
+    ServerError::NoSuchModel(NoRoute { model, considered: Vec::new(), near })
+}
+
 /// The SDKs percent-encode the slash in a model's name.
-fn percent_decoded(text: &str) -> String {
+pub(super) fn percent_decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }

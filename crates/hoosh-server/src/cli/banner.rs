@@ -190,6 +190,7 @@ mod tests {
             models: models.iter().map(|model| (*model).to_owned()).collect(),
             enabled: true,
             max_tokens_limit: None,
+            lossy: None,
         }
     }
 

@@ -1,6 +1,9 @@
-//! `hoosh models`: which models a running gateway offers, and at what price.
+//! `hoosh models`: which models a running gateway offers, and at what price; getting and removing Ollama's.
 
-use clap::Args;
+mod ollama;
+mod progress;
+
+use clap::{Args, Subcommand};
 use hoosh_core::catalog::Catalog;
 use hoosh_core::{ModelInfo, NanoUsd};
 use serde_json::{Value, json};
@@ -8,9 +11,14 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::gateway::GatewayArgs;
 use super::terminal::{note, say, say_json, table};
+use crate::config::Environment;
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct ModelsArgs {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     #[command(flatten)]
     gateway: GatewayArgs,
 
@@ -19,7 +27,28 @@ pub(crate) struct ModelsArgs {
     json: bool,
 }
 
-pub(crate) async fn run(args: ModelsArgs) -> Result<(), Failure> {
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Have an Ollama get a model
+    ///
+    /// It is asked directly, without a gateway. A download that was stopped goes on from where it was.
+    Pull(ollama::ModelArgs),
+    /// Remove a model from an Ollama's disk
+    ///
+    /// It is asked directly, without a gateway.
+    #[command(visible_alias = "remove")]
+    Rm(ollama::ModelArgs),
+}
+
+pub(crate) async fn run(args: ModelsArgs, env: &Environment) -> Result<(), Failure> {
+    match args.command {
+        Some(Command::Pull(model)) => ollama::pull(model, env).await,
+        Some(Command::Rm(model)) => ollama::remove(model, env).await,
+        None => list(args).await,
+    }
+}
+
+async fn list(args: ModelsArgs) -> Result<(), Failure> {
     let listed = args.gateway.client().list_models().await?;
     let catalog = Catalog::builtin();
     // What the gateway does not say, the catalogue that this program ships with may know.

@@ -47,6 +47,8 @@ pub(crate) enum Kind {
     Origins,
     /// A model name or a list of them.
     Targets,
+    /// What is done about what a provider cannot be told.
+    Fidelity,
     /// A routing strategy.
     Strategy,
     /// A kind of provider.
@@ -114,6 +116,14 @@ pub(crate) const KEYS: &[Key] = &[
               file) or `round_robin` (in turn).",
     },
     Key {
+        path: "server.lossy",
+        kind: Kind::Fidelity,
+        default: Fallback::Text("report"),
+        doc: "What is done about parts of a call that a provider's dialect cannot express: `report` (they are named in \
+              `x-hoosh-lossy`), `strict` (such a provider is not asked) or `silent`. A caller's `x-hoosh-fidelity` \
+              header goes before it.",
+    },
+    Key {
         path: "server.max_body_bytes",
         kind: Kind::Whole { min: 1_024, max: 1 << 32 },
         default: Fallback::Whole(limits::REQUEST_BODY_BYTES_MAX as u64),
@@ -155,7 +165,8 @@ pub(crate) const KEYS: &[Key] = &[
         path: "auth.tokens",
         kind: Kind::Secrets,
         default: Fallback::Empty,
-        doc: "Tokens that callers must show as `Authorization: Bearer …`. Empty: everybody may call.",
+        doc: "Tokens that callers must show as `Authorization: Bearer …`, or in the header or query of a vendor's client \
+              ([HTTP API](http-api.md)). Empty: everybody may call.",
     },
     Key {
         path: "aliases.*",
@@ -212,6 +223,12 @@ pub(crate) const KEYS: &[Key] = &[
         kind: Kind::Whole { min: 1, max: 1_000_000_000 },
         default: Fallback::Open("none"),
         doc: "A call that asks for more answer tokens than this does not go to it.",
+    },
+    Key {
+        path: "providers[].lossy",
+        kind: Kind::Fidelity,
+        default: Fallback::Open("`[server] lossy`"),
+        doc: "The same for calls that this provider is asked.",
     },
     Key {
         path: "providers[].connect_timeout_secs",
@@ -307,6 +324,7 @@ impl Kind {
             Self::Secrets | Self::Patterns => "a list of strings".to_owned(),
             Self::Origins => "a list of origins such as \"https://app.example.com\"".to_owned(),
             Self::Targets => "a model name or a list of them".to_owned(),
+            Self::Fidelity => "`report`, `strict` or `silent`".to_owned(),
             Self::Strategy => "`priority` or `round_robin`".to_owned(),
             Self::ProviderType => "a provider type such as \"ollama\"".to_owned(),
         }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use figment::value::{Dict, Value};
+use hoosh_core::Fidelity;
 use hoosh_core::ProviderType;
 use hoosh_core::limits::MODEL_NAME_BYTES_MAX;
 use hoosh_providers::ProviderSettings;
@@ -49,6 +50,7 @@ enum Setting {
     Switch(bool),
     Address(IpAddr),
     Strategy(Strategy),
+    Fidelity(Fidelity),
     ProviderType(ProviderType),
 }
 
@@ -149,6 +151,7 @@ impl<'a> Reader<'a> {
                 Some(Setting::Texts(targets))
             }
             Kind::Strategy => self.strategy(&at, value).map(Setting::Strategy),
+            Kind::Fidelity => self.fidelity(&at, value).map(Setting::Fidelity),
             Kind::ProviderType => self.provider_type(&at, value).map(Setting::ProviderType),
         }
     }
@@ -257,6 +260,18 @@ impl<'a> Reader<'a> {
             at,
             "expected `*` or a scheme and a host such as \"https://app.example.com\", without a path",
         )
+    }
+
+    fn fidelity(&mut self, at: &At, value: Value) -> Option<Fidelity> {
+        let text = self.words(at, value)?.text;
+        if let Some(fidelity) = Fidelity::parse(&text) {
+            return Some(fidelity);
+        }
+        let known = [Fidelity::Report, Fidelity::Strict, Fidelity::Silent].map(Fidelity::as_str);
+        let problem = format!("expected {}, found `{text}`", at.key.kind.expected());
+        self.faults
+            .push(Fault::new(at.place.clone(), at.path.as_str(), problem).meaning(nearest(&text, known)));
+        None
     }
 
     fn strategy(&mut self, at: &At, value: Value) -> Option<Strategy> {
@@ -445,6 +460,7 @@ getters! {
     switch: Switch => bool,
     address: Address => IpAddr,
     strategy: Strategy => Strategy,
+    fidelity: Fidelity => Fidelity,
     provider_type: ProviderType => ProviderType,
 }
 

@@ -226,6 +226,7 @@ impl Reader<'_> {
             models: patterns.unwrap_or_else(|| default_models(preset)),
             enabled,
             max_tokens_limit: section.whole("max_tokens_limit"),
+            lossy: section.fidelity("lossy"),
         };
         Some(Unnamed { path, name, typed: known.is_some(), whole: true, provider })
     }
@@ -335,6 +336,7 @@ fn server(mut section: Section) -> Server {
         bind: section.address("bind").unwrap_or_else(|| std::net::Ipv4Addr::LOCALHOST.into()),
         port: section.whole("port").and_then(|number| u16::try_from(number).ok()).unwrap_or_default(),
         strategy: section.strategy("strategy").unwrap_or_default(),
+        lossy: section.fidelity("lossy").unwrap_or_default(),
         max_body_bytes: size(section.whole("max_body_bytes")),
         request_timeout: section.time("request_timeout_secs"),
         drain_timeout: section.time("drain_timeout_secs").unwrap_or_default(),

@@ -24,6 +24,7 @@ pub(crate) fn toml(config: &Config) -> String {
     page.key("server", "bind", &string(&server.bind.to_string()));
     page.key("server", "port", &server.port.to_string());
     page.key("server", "strategy", &string(server.strategy.as_str()));
+    page.key("server", "lossy", &string(server.lossy.as_str()));
     page.key("server", "max_body_bytes", &server.max_body_bytes.to_string());
     if let Some(time) = server.request_timeout {
         page.key("server", "request_timeout_secs", &seconds(time));
@@ -78,6 +79,9 @@ impl Page<'_> {
         self.key(&section, "enabled", &provider.enabled.to_string());
         if let Some(limit) = provider.max_tokens_limit {
             self.key(&section, "max_tokens_limit", &limit.to_string());
+        }
+        if let Some(lossy) = provider.lossy {
+            self.key(&section, "lossy", &string(lossy.as_str()));
         }
         self.key(&section, "connect_timeout_secs", &seconds(settings.timeouts.connect));
         self.key(&section, "first_byte_timeout_secs", &seconds(settings.timeouts.first_byte));

@@ -44,6 +44,7 @@ fn without_anything_the_defaults_hold() {
         bind: "127.0.0.1".parse().unwrap(),
         port: 8088,
         strategy: Strategy::Priority,
+        lossy: Fidelity::Report,
         max_body_bytes: limits::REQUEST_BODY_BYTES_MAX,
         request_timeout: None,
         drain_timeout: limits::DRAIN_TIME_MAX,
@@ -64,6 +65,7 @@ fn every_key_is_read() {
         bind = "::1"
         port = 9000
         strategy = "round-robin"
+        lossy = "strict"
         max_body_bytes = 1_048_576
         request_timeout_secs = 90
         drain_timeout_secs = 0
@@ -99,6 +101,7 @@ fn every_key_is_read() {
         bind: "::1".parse().unwrap(),
         port: 9000,
         strategy: Strategy::RoundRobin,
+        lossy: Fidelity::Strict,
         max_body_bytes: 1 << 20,
         request_timeout: Some(secs(90.0)),
         drain_timeout: Duration::ZERO,

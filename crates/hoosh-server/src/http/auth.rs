@@ -44,8 +44,9 @@ impl Keys {
         self.0.is_empty()
     }
 
-    /// Who sends these headers: by `Authorization: Bearer`, or by `x-api-key` as Anthropic's clients send it.
-    pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<CallerId, Denied> {
+    /// Who sends these headers: by `Authorization: Bearer`, by `x-api-key` as Anthropic's clients send it, by
+    /// `x-goog-api-key` or `?key=` as Google's do.
+    pub(crate) fn caller(&self, headers: &HeaderMap, query: Option<&str>) -> Result<CallerId, Denied> {
         if self.0.is_empty() {
             return Ok(CallerId::new("anonymous"));
         }
@@ -53,7 +54,13 @@ impl Keys {
             let (scheme, token) = text.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
-        let token = bearer.or_else(|| headers.get("x-api-key")?.to_str().ok()).ok_or(Denied::Missing)?;
+        let header = |name: &str| headers.get(name)?.to_str().ok();
+        let in_query = || query?.split('&').find_map(|pair| pair.strip_prefix("key="));
+        let token = bearer
+            .or_else(|| header("x-api-key"))
+            .or_else(|| header("x-goog-api-key"))
+            .or_else(in_query)
+            .ok_or(Denied::Missing)?;
         self.0.get(&digest_of(token)).cloned().ok_or(Denied::Wrong)
     }
 }
@@ -75,16 +82,18 @@ mod tests {
     #[test]
     fn keys_are_found_and_named_without_being_told() {
         let keys = Keys::new(&[SecretString::from("sk-secret"), SecretString::from("other")]);
-        let caller = keys.caller(&headers("authorization", "bearer  sk-secret")).unwrap();
+        let caller = keys.caller(&headers("authorization", "bearer  sk-secret"), None).unwrap();
         assert!(caller.as_str().starts_with("key-") && !caller.as_str().contains("secret"));
-        assert_eq!(keys.caller(&headers("x-api-key", "sk-secret")), Ok(caller));
-        assert_eq!(keys.caller(&headers("authorization", "Bearer sk-secre")), Err(Denied::Wrong));
-        assert_eq!(keys.caller(&headers("authorization", "Basic sk-secret")), Err(Denied::Missing));
-        assert_eq!(keys.caller(&HeaderMap::new()), Err(Denied::Missing));
+        assert_eq!(keys.caller(&headers("x-api-key", "sk-secret"), None), Ok(caller.clone()));
+        assert_eq!(keys.caller(&headers("x-goog-api-key", "sk-secret"), None), Ok(caller.clone()));
+        assert_eq!(keys.caller(&HeaderMap::new(), Some("alt=sse&key=sk-secret")), Ok(caller));
+        assert_eq!(keys.caller(&headers("authorization", "Bearer sk-secre"), None), Err(Denied::Wrong));
+        assert_eq!(keys.caller(&headers("authorization", "Basic sk-secret"), None), Err(Denied::Missing));
+        assert_eq!(keys.caller(&HeaderMap::new(), None), Err(Denied::Missing));
     }
 
     #[test]
     fn without_keys_everybody_may_call() {
-        assert_eq!(Keys::new(&[]).caller(&HeaderMap::new()).unwrap().as_str(), "anonymous");
+        assert_eq!(Keys::new(&[]).caller(&HeaderMap::new(), None).unwrap().as_str(), "anonymous");
     }
 }

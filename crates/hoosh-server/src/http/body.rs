@@ -1,6 +1,6 @@
 //! Bodies: those that come in are bounded in length and time, those that go out are whole or streamed.
 
-use std::convert::Infallible;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,15 +12,44 @@ use hoosh_core::limits;
 use hoosh_gateway::ReplyStream;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::stall::{Stall, Stalls};
 
 /// The body of an answer.
 pub(crate) enum ResponseBody {
     Full(Option<Bytes>),
-    Stream(ReplyStream, Option<Arc<Stall>>),
+    Stream(Box<Streaming>),
+    /// Cut when this is over.
+    Cut(Pin<Box<Sleep>>),
 }
+
+/// A streamed answer.
+pub(crate) struct Streaming {
+    reply: ReplyStream,
+    watch: Option<Watch>,
+}
+
+/// What ends a stream from outside.
+struct Watch {
+    /// Tells a client that takes nothing.
+    stall: Arc<Stall>,
+    /// Ready when the server stops waiting for streams to end.
+    stopping: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+/// The end of a stream at which its connection is cut, see [`ReplyStream::must_be_cut`].
+#[derive(Debug)]
+pub(crate) struct Cut;
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the stream broke off")
+    }
+}
+
+impl std::error::Error for Cut {}
 
 /// Why a body was not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,41 +121,55 @@ async fn drain(mut body: Incoming) {
 }
 
 impl ResponseBody {
+    pub(crate) fn stream(reply: ReplyStream) -> Self {
+        Self::Stream(Box::new(Streaming { reply, watch: None }))
+    }
+
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
         Self::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty()))
     }
-}
 
-impl ResponseBody {
-    /// The same, watched for a client that does not take it.
-    pub(crate) fn watched(self, stalls: &Stalls) -> Self {
+    /// The same, watched for a client that does not take it, and for the end of the server.
+    pub(crate) fn watched(self, stalls: &Stalls, stopping: &CancellationToken) -> Self {
         match self {
-            Self::Stream(stream, _) => Self::Stream(stream, Some(stalls.watch())),
-            full @ Self::Full(_) => full,
+            Self::Stream(mut stream) => {
+                let stopping = Box::pin(stopping.clone().cancelled_owned());
+                stream.watch = Some(Watch { stall: stalls.watch(), stopping });
+                Self::Stream(stream)
+            }
+            other => other,
         }
     }
 }
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Cut;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match &mut *self {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Stream(stream, stall) => {
-                if let Some(stall) = stall {
-                    stall.is_asked();
+            Self::Stream(stream) => {
+                let Streaming { reply, watch } = &mut **stream;
+                if let Some(watch) = watch {
+                    watch.stall.is_asked();
+                    if watch.stopping.as_mut().poll(cx).is_ready()
+                        && let Some(last) = reply.stop()
+                    {
+                        return Poll::Ready(Some(Ok(Frame::data(last))));
+                    }
                 }
-                let polled = Pin::new(stream).poll_next(cx);
-                if let (Some(stall), Poll::Ready(Some(_))) = (stall, &polled) {
-                    stall.gave();
+                let polled = Pin::new(&mut *reply).poll_next(cx);
+                if reply.must_be_cut() && matches!(polled, Poll::Ready(None)) {
+                    *self = Self::Cut(Box::pin(sleep(limits::STREAM_CUT_GRACE)));
+                    return self.poll_frame(cx);
+                }
+                if let (Some(watch), Poll::Ready(Some(_))) = (watch, &polled) {
+                    watch.stall.gave();
                 }
                 polled.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
+            Self::Cut(grace) => grace.as_mut().poll(cx).map(|()| Some(Err(Cut))),
         }
     }
 
@@ -137,7 +180,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Stream(..) => SizeHint::default(),
+            Self::Stream(_) | Self::Cut(_) => SizeHint::default(),
         }
     }
 }

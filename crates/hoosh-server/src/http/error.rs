@@ -2,6 +2,7 @@
 
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{HooshError, Problem, ProblemKind};
+use hoosh_gateway::RequestId;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Response, StatusCode};
 
@@ -26,6 +27,10 @@ pub(crate) enum ServerError {
     NoSuchModel(hoosh_core::NoRoute),
     /// The body could not be read.
     Unread(Unread),
+    /// A header of ours has a value that it cannot have.
+    BadHeader { name: &'static str, expected: &'static str },
+    /// There is no such operation on a model.
+    NoSuchVerb { verb: String },
     /// The body is compressed.
     Compressed { encoding: String },
     /// A bug of ours, which the log tells more of.
@@ -33,9 +38,9 @@ pub(crate) enum ServerError {
 }
 
 /// The answer that tells of an error, in the caller's dialect.
-pub(crate) fn response(error: &ServerError, dialect: Dialect) -> Response<ResponseBody> {
+pub(crate) fn response(error: &ServerError, dialect: Dialect, id: &RequestId) -> Response<ResponseBody> {
     let problem = problem(error);
-    let mut response = Response::new(ResponseBody::full(dialect.encode_error(&problem)));
+    let mut response = Response::new(ResponseBody::full(dialect.encode_error(&problem, id.as_str())));
     *response.status_mut() = status(problem.kind);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -61,6 +66,8 @@ pub(crate) fn response(error: &ServerError, dialect: Dialect) -> Response<Respon
         | ServerError::ForeignPage
         | ServerError::NoSuchModel(_)
         | ServerError::Unread(_)
+        | ServerError::BadHeader { .. }
+        | ServerError::NoSuchVerb { .. }
         | ServerError::Compressed { .. }
         | ServerError::Panicked => {}
     }
@@ -101,7 +108,7 @@ fn problem(error: &ServerError) -> Problem {
         ServerError::NoSuchPath { method, path, near } => {
             let hint = match near {
                 Some(near) => format!("did you mean {near}?"),
-                None => "the API is below /v1".to_owned(),
+                None => "the paths that are served are in docs/http-api.md".to_owned(),
             };
             Problem::new(
                 Kind::NotFound,
@@ -133,6 +140,19 @@ fn problem(error: &ServerError) -> Problem {
         ServerError::Unread(Unread::CutOff) => {
             Problem::new(Kind::InvalidRequest, "body_cut_off", "the body ended before its declared length")
         }
+        ServerError::BadHeader { name, expected } => Problem::new(
+            Kind::InvalidRequest,
+            "invalid_header",
+            format!("the header `{name}` must be {expected}"),
+        ),
+        ServerError::NoSuchVerb { verb } => Problem::new(
+            Kind::NotFound,
+            "unknown_path",
+            format!(
+                "a model has no operation `{verb}`; behind its name and a colon there can be generateContent, \
+                 streamGenerateContent, countTokens, embedContent or batchEmbedContents"
+            ),
+        ),
         ServerError::Compressed { encoding } => Problem::new(
             Kind::InvalidRequest,
             "unsupported_encoding",
@@ -154,7 +174,7 @@ mod tests {
 
     #[track_caller]
     fn check(error: ServerError, expected: u16) {
-        assert_eq!(response(&error, Dialect::OpenAiChat).status(), expected, "{error:?}");
+        assert_eq!(response(&error, Dialect::OpenAiChat, &RequestId::new()).status(), expected, "{error:?}");
     }
 
     #[test]
@@ -183,6 +203,8 @@ mod tests {
         check(ServerError::Unread(Unread::TooLong { bytes_max: 1 }), 413);
         check(ServerError::Unread(Unread::TooSlow { limit: Duration::from_secs(1) }), 408);
         check(ServerError::Unread(Unread::CutOff), 400);
+        check(ServerError::BadHeader { name: "x", expected: "y" }, 400);
+        check(ServerError::NoSuchVerb { verb: "tune".into() }, 404);
         check(ServerError::Compressed { encoding: "gzip".into() }, 400);
         check(ServerError::Panicked, 500);
     }
@@ -190,7 +212,7 @@ mod tests {
     #[test]
     fn retry_after_is_rounded_up() {
         let failure = UpstreamFailure::from_status(429, Some(Duration::from_millis(1200)), "m").at("p");
-        let response = response(&ServerError::Call(failure.into()), Dialect::OpenAiChat);
+        let response = response(&ServerError::Call(failure.into()), Dialect::OpenAiChat, &RequestId::new());
         assert_eq!(response.headers()[RETRY_AFTER], "2");
     }
 }

@@ -1,23 +1,30 @@
 //! What surrounds the choices of a stream's chunks, in chat and in legacy completions: read and written.
 
+use std::borrow::Cow;
+use std::mem;
+
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use super::reply::is_akin;
 use super::tap::refuse_error;
 use super::usage::{self, UsageBody};
-use super::{DONE, error, write_event};
-use crate::dialect::{DecodeError, Quirks};
+use super::{DONE, error};
+use crate::dialect::wire::{reply_text, write_event};
+use crate::dialect::{DecodeError, Quirks, ReplyContext};
 use crate::error::Problem;
 use crate::framing::SseFramer;
 use crate::json::{Extra, FieldError, Object};
+use crate::limits;
+use crate::response::FinishReason;
 use crate::stream::StreamEvent;
 use crate::usage::{Provenance, Usage};
 
 // --- reading ---
 
-/// What both of OpenAI's streams have around their choices.
+/// What both of OpenAI's streams have around what is in their choices.
 pub(in crate::dialect) struct Chunks<C> {
     quirks: Quirks,
-    choices: C,
+    choices: Vec<Choice<C>>,
     started: bool,
     done: bool,
     usage: Option<Usage>,
@@ -25,18 +32,30 @@ pub(in crate::dialect) struct Chunks<C> {
     extra: Extra,
 }
 
-/// Reads the choices of a chunk.
-pub(in crate::dialect) trait ReadChoice {
-    /// Reads one choice and appends its events.
-    fn read(&mut self, choice: Object<'_>, out: &mut Vec<StreamEvent>) -> Result<(), FieldError>;
+struct Choice<C> {
+    index: u32,
+    finished: bool,
+    content: C,
+}
 
-    /// Whether there was a choice, and every one has its finish reason.
-    fn all_finished(&self) -> bool;
+/// Reads what is in the choices of a chunk; one for each choice.
+pub(in crate::dialect) trait ReadChoice: Default {
+    /// Reads the next of the choice of this index and appends its events.
+    fn read(
+        &mut self,
+        choice: u32,
+        object: &mut Object<'_>,
+        out: &mut Vec<StreamEvent>,
+    ) -> Result<(), FieldError>;
+
+    /// Reads the finish reason, and ends before it what is still open.
+    fn finish(&mut self, choice: u32, word: &str, out: &mut Vec<StreamEvent>) -> FinishReason;
 }
 
 impl<C: ReadChoice> Chunks<C> {
-    pub(in crate::dialect) fn new(quirks: Quirks, choices: C) -> Self {
-        Self { quirks, choices, started: false, done: false, usage: None, extra: Extra::default() }
+    pub(in crate::dialect) fn new(quirks: Quirks) -> Self {
+        let (choices, extra) = (Vec::new(), Extra::default());
+        Self { quirks, choices, started: false, done: false, usage: None, extra }
     }
 
     pub(in crate::dialect) fn is_done(&self) -> bool {
@@ -72,8 +91,8 @@ impl<C: ReadChoice> Chunks<C> {
         if !self.done && framer.unfinished_data() == Some(DONE) {
             self.chunk(DONE, out)?;
         }
-        let complete = self.done || (self.quirks.done_optional && self.choices.all_finished());
-        if complete && self.choices.all_finished() {
+        let all_finished = !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finished);
+        if all_finished && (self.done || self.quirks.done_optional) {
             out.extend(self.usage.take().map(StreamEvent::Usage));
             return Ok(());
         }
@@ -91,9 +110,7 @@ impl<C: ReadChoice> Chunks<C> {
             self.done = true;
             return Ok(());
         }
-        let text = std::str::from_utf8(data)
-            .map_err(|_| FieldError { path: String::new(), problem: "it is not UTF-8".to_owned() })?;
-        let mut object = Object::parse("", text)?;
+        let mut object = Object::parse("", reply_text(data)?)?;
         refuse_error(object.take_raw("error"))?;
         object.take_raw("object");
         let id: String = object.take("id")?.unwrap_or_default();
@@ -117,7 +134,34 @@ impl<C: ReadChoice> Chunks<C> {
         // Before the choices, so that whoever writes this chunk again has them in it.
         tell_new_fields(object.rest(), &mut self.extra, None, out);
         for choice in choices {
-            self.choices.read(choice, out)?;
+            self.choice(choice, out)?;
+        }
+        Ok(())
+    }
+
+    fn choice(&mut self, mut object: Object<'_>, out: &mut Vec<StreamEvent>) -> Result<(), FieldError> {
+        let index = object.take("index")?.unwrap_or(0);
+        let at = match self.choices.iter().position(|choice| choice.index == index) {
+            Some(at) => at,
+            None if self.choices.len() >= limits::CHOICES_MAX => {
+                return Err(object.wrong("index", format!("is beyond {} choices", limits::CHOICES_MAX)));
+            }
+            None => {
+                self.choices.push(Choice { index, finished: false, content: C::default() });
+                self.choices.len() - 1
+            }
+        };
+        let choice = &mut self.choices[at];
+        choice.content.read(index, &mut object, out)?;
+        if let Some(raw) = object.take_raw("logprobs") {
+            out.push(StreamEvent::Logprobs { choice: index, json: raw.into() });
+        }
+        // Some servers send an empty reason until there is one, and some repeat it on the chunks that follow.
+        if let Some(word) = object.take::<Cow<'_, str>>("finish_reason")?.filter(|word| !word.is_empty())
+            && !mem::replace(&mut choice.finished, true)
+        {
+            let reason = choice.content.finish(index, &word, out);
+            out.push(StreamEvent::Finish { choice: index, reason });
         }
         Ok(())
     }
@@ -152,16 +196,36 @@ pub(in crate::dialect) struct Envelope {
     pub(in crate::dialect) created: u64,
     pub(in crate::dialect) extra: Extra,
     pub(in crate::dialect) usage: Option<Usage>,
+    /// Whether usage is written at the end.
+    include_usage: bool,
+    /// Whether unknown fields are of these dialects.
+    pub(in crate::dialect) akin: bool,
 }
 
 impl Envelope {
+    /// Names and times are the context's until the stream gives its own.
+    pub(in crate::dialect) fn new(context: &ReplyContext<'_>, prefix: &str) -> Self {
+        Self {
+            id: format!("{prefix}{}", context.id),
+            created: context.now,
+            include_usage: context.include_usage,
+            akin: is_akin(context.origin),
+            ..Self::default()
+        }
+    }
+
     /// Takes in an event that changes the envelope; whether it was one.
     pub(in crate::dialect) fn take(&mut self, event: &StreamEvent) -> bool {
         match event {
             StreamEvent::Start { id, model, created } => {
-                (self.id, self.model, self.created) = (id.clone(), model.clone(), created.unwrap_or(0));
+                if !id.is_empty() {
+                    self.id.clone_from(id);
+                }
+                self.model.clone_from(model);
+                self.created = created.unwrap_or(self.created);
             }
             StreamEvent::Usage(usage) => self.usage = Some(*usage),
+            StreamEvent::Extra { .. } if !self.akin => {}
             StreamEvent::Extra { choice: None, fields } => {
                 for (name, value) in fields.iter() {
                     self.extra.insert(name, value.clone());
@@ -185,7 +249,7 @@ impl Envelope {
     }
 
     /// Appends the end of a stream: usage if it was asked for, and `[DONE]`.
-    pub(in crate::dialect) fn finish(&self, object: &str, include_usage: bool, out: &mut Vec<u8>) {
+    pub(in crate::dialect) fn finish(&self, object: &str, out: &mut Vec<u8>) {
         struct UsageChunk<'a>(&'a Envelope, &'a str, Usage);
         impl Serialize for UsageChunk<'_> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -196,7 +260,7 @@ impl Envelope {
                 map.end()
             }
         }
-        if let Some(usage) = self.usage.filter(|_| include_usage) {
+        if let Some(usage) = self.usage.filter(|_| self.include_usage) {
             write_event(&UsageChunk(self, object, usage), out);
         }
         out.extend_from_slice(b"data: [DONE]\n\n");

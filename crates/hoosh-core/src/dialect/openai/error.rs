@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::write_json;
+use crate::dialect::wire::write_json;
 use crate::error::{Problem, ProblemKind};
 use crate::failure::{FailureKind, Fault, Retry, UpstreamFailure};
 use crate::json::vendor_message;

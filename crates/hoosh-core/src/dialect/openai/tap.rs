@@ -2,37 +2,47 @@
 //!
 //! Only what the books and the commit point need is looked at, borrowed from the bytes; the rest is skipped.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::texts::{NotEmpty, Texts};
 use super::{DONE, error, usage};
+use crate::dialect::choices::ChoiceBits;
+use crate::dialect::wire::PassingText;
 use crate::dialect::{DecodeError, Quirks, Seen, Tap};
 use crate::failure::UpstreamFailure;
 use crate::json::{FieldError, problem};
 use crate::usage::Usage;
 
+#[derive(Default)]
 pub(in crate::dialect) struct ChunkTap {
     quirks: Quirks,
     usage: Option<Usage>,
     choices: ChoiceBits,
     done: bool,
-}
-
-/// Which choices have been seen and which have finished, a bit each by index; those from 63 on share the last.
-#[derive(Debug, Clone, Copy, Default)]
-struct ChoiceBits {
-    seen: u64,
-    finished: u64,
+    text: PassingText,
 }
 
 #[derive(Deserialize)]
 struct Chunk<'a> {
+    #[serde(borrow, default)]
+    choices: Option<Choices<'a>>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    x_groq: Option<XGroq<'a>>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+/// A whole answer, of whose choices nothing is read.
+#[derive(Deserialize)]
+struct Whole<'a> {
     #[serde(default)]
-    choices: Option<Choices>,
+    choices: Option<Vec<IgnoredAny>>,
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -50,10 +60,11 @@ struct XGroq<'a> {
 
 /// What all the choices of a chunk say together, so that nothing is allocated for them.
 #[derive(Default)]
-struct Choices {
+struct Choices<'a> {
     any: bool,
     output: bool,
     bits: ChoiceBits,
+    text: Texts<'a>,
 }
 
 #[derive(Deserialize)]
@@ -63,41 +74,42 @@ struct Choice<'a> {
     #[serde(borrow, default)]
     delta: Option<Delta<'a>>,
     #[serde(borrow, default)]
-    text: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    finish_reason: Option<Cow<'a, str>>,
+    text: Option<Texts<'a>>,
+    #[serde(default)]
+    finish_reason: Option<NotEmpty>,
 }
 
 #[derive(Deserialize)]
 struct Delta<'a> {
-    #[serde(default)]
-    content: Option<NotEmpty>,
-    #[serde(default)]
-    reasoning_content: Option<NotEmpty>,
-    #[serde(default)]
-    reasoning: Option<NotEmpty>,
-    #[serde(default)]
-    refusal: Option<NotEmpty>,
-    #[serde(default)]
-    tool_calls: Option<NotEmpty>,
     #[serde(borrow, default)]
-    function_call: Option<&'a RawValue>,
+    content: Option<Texts<'a>>,
     #[serde(borrow, default)]
-    audio: Option<&'a RawValue>,
+    reasoning_content: Option<Texts<'a>>,
+    #[serde(borrow, default)]
+    reasoning: Option<Texts<'a>>,
+    #[serde(borrow, default)]
+    refusal: Option<Texts<'a>>,
+    #[serde(borrow, default)]
+    tool_calls: Option<Texts<'a>>,
+    #[serde(default)]
+    images: Option<NotEmpty>,
+    #[serde(default)]
+    annotations: Option<NotEmpty>,
+    #[serde(default)]
+    function_call: Option<NotEmpty>,
+    #[serde(default)]
+    audio: Option<NotEmpty>,
 }
-
-/// Whether a string or list holds anything.
-struct NotEmpty(bool);
 
 // === impl ChunkTap ===
 
 impl ChunkTap {
     pub(in crate::dialect) fn new(quirks: Quirks) -> Self {
-        Self { quirks, usage: None, choices: ChoiceBits::default(), done: false }
+        Self { quirks, ..Self::default() }
     }
 
-    fn note_usage(&mut self, chunk: &Chunk<'_>) -> bool {
-        let raw = chunk.usage.or(chunk.x_groq.as_ref().and_then(|groq| groq.usage));
+    fn note_usage(&mut self, own: Option<&RawValue>, groqs: Option<XGroq<'_>>) -> bool {
+        let raw = own.or(groqs.and_then(|groq| groq.usage));
         let found = raw.and_then(|raw| usage::decode(raw.get()));
         self.usage = found.or(self.usage);
         found.is_some()
@@ -106,26 +118,31 @@ impl ChunkTap {
 
 impl Tap for ChunkTap {
     fn event(&mut self, data: &[u8]) -> Result<Seen, DecodeError> {
+        // What follows the last word belongs to nothing.
+        if self.done {
+            return Ok(Seen::default());
+        }
         if data == DONE {
             self.done = true;
             return Ok(Seen::default());
         }
         let chunk = read::<Chunk<'_>>(data)?;
         refuse_error(chunk.error)?;
-        let has_usage = self.note_usage(&chunk);
+        let has_usage = self.note_usage(chunk.usage, chunk.x_groq);
         let choices = chunk.choices.unwrap_or_default();
         self.choices.add(choices.bits);
+        choices.text.each(|text| self.text.push(text));
         Ok(Seen { output: choices.output, usage_only: has_usage && !choices.any })
     }
 
     fn whole(&mut self, body: &[u8]) -> Result<(), DecodeError> {
-        let chunk = read::<Chunk<'_>>(body)?;
-        refuse_error(chunk.error)?;
-        if chunk.choices.is_none() {
+        let whole = read::<Whole<'_>>(body)?;
+        refuse_error(whole.error)?;
+        if whole.choices.is_none() {
             let problem = "is missing".to_owned();
             return Err(FieldError { path: "choices".to_owned(), problem }.into());
         }
-        self.note_usage(&chunk);
+        self.note_usage(whole.usage, whole.x_groq);
         Ok(())
     }
 
@@ -140,22 +157,9 @@ impl Tap for ChunkTap {
     fn usage(&self) -> Option<Usage> {
         self.usage
     }
-}
 
-impl ChoiceBits {
-    fn note(&mut self, index: u32, finished: bool) {
-        let bit = 1 << index.min(63);
-        self.seen |= bit;
-        self.finished |= if finished { bit } else { 0 };
-    }
-
-    fn add(&mut self, more: Self) {
-        self.seen |= more.seen;
-        self.finished |= more.finished;
-    }
-
-    fn all_finished(self) -> bool {
-        self.seen != 0 && self.seen == self.finished
+    fn output_text(&self) -> &str {
+        self.text.as_str()
     }
 }
 
@@ -179,64 +183,57 @@ pub(in crate::dialect) fn refuse_error(raw: Option<&RawValue>) -> Result<(), Dec
     Err(DecodeError::Reported(Box::new(UpstreamFailure { status, ..failure })))
 }
 
+// === impl Choices ===
+
+impl<'a> Choices<'a> {
+    fn add(&mut self, choice: Choice<'a>) {
+        self.any = true;
+        // Some servers send an empty reason until there is one.
+        let finished = is_any(&choice.finish_reason);
+        self.bits.note(choice.index.unwrap_or(0), finished);
+        self.output |= finished;
+        self.text(choice.text);
+        let Some(delta) = choice.delta else { return };
+        self.text(delta.content);
+        // The same reasoning may come under both names, and is counted once.
+        self.text(delta.reasoning_content.filter(|texts| texts.any).or(delta.reasoning));
+        self.text(delta.refusal);
+        self.text(delta.tool_calls);
+        let others = [&delta.images, &delta.annotations];
+        self.output |= others.into_iter().any(is_any);
+        self.output |= delta.function_call.is_some() || delta.audio.is_some();
+    }
+
+    fn text(&mut self, texts: Option<Texts<'a>>) {
+        let Some(texts) = texts.filter(|texts| texts.any) else { return };
+        self.output = true;
+        self.text.add(Some(texts));
+    }
+}
+
+fn is_any(field: &Option<NotEmpty>) -> bool {
+    matches!(field, Some(NotEmpty(true)))
+}
+
 // === impl Deserialize ===
 
-impl<'de> Deserialize<'de> for Choices {
+impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ChoicesVisitor;
         impl<'de> Visitor<'de> for ChoicesVisitor {
-            type Value = Choices;
+            type Value = Choices<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list of choices")
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Choices, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Choices<'de>, A::Error> {
                 let mut all = Choices::default();
                 while let Some(choice) = seq.next_element::<Choice<'de>>()? {
-                    all.any = true;
-                    // Some servers send an empty reason until there is one.
-                    let finished = choice.finish_reason.is_some_and(|reason| !reason.is_empty());
-                    all.bits.note(choice.index.unwrap_or(0), finished);
-                    all.output |= finished
-                        || choice.text.is_some_and(|text| !text.is_empty())
-                        || choice.delta.is_some_and(|delta| delta.is_output());
+                    all.add(choice);
                 }
                 Ok(all)
             }
         }
         deserializer.deserialize_seq(ChoicesVisitor)
-    }
-}
-
-impl Delta<'_> {
-    fn is_output(&self) -> bool {
-        let texts =
-            [&self.content, &self.reasoning_content, &self.reasoning, &self.refusal, &self.tool_calls];
-        texts.into_iter().flatten().any(|NotEmpty(not_empty)| *not_empty)
-            || self.function_call.is_some()
-            || self.audio.is_some()
-    }
-}
-
-impl<'de> Deserialize<'de> for NotEmpty {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NotEmptyVisitor;
-        impl<'de> Visitor<'de> for NotEmptyVisitor {
-            type Value = NotEmpty;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or a list")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<NotEmpty, E> {
-                Ok(NotEmpty(!text.is_empty()))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<NotEmpty, A::Error> {
-                let mut any = false;
-                while seq.next_element::<IgnoredAny>()?.is_some() {
-                    any = true;
-                }
-                Ok(NotEmpty(any))
-            }
-        }
-        deserializer.deserialize_any(NotEmptyVisitor)
     }
 }
 
@@ -312,6 +309,41 @@ mod tests {
         assert!(!passing.is_complete(), "the second choice has not finished");
         passing.event(br#"{"choices":[{"index":1,"delta":{},"finish_reason":"length"}]}"#).unwrap();
         assert!(passing.is_complete());
+    }
+
+    #[track_caller]
+    fn check_text(deltas: &[&str], expected: &str) {
+        let mut tap = tap();
+        for delta in deltas {
+            tap.event(format!(r#"{{"choices":[{{"delta":{delta}}}]}}"#).as_bytes()).unwrap();
+        }
+        assert_eq!(tap.output_text(), expected);
+    }
+
+    #[test]
+    fn what_the_model_wrote_is_kept_for_counting() {
+        check_text(&[r#"{"content":"a"}"#, r#"{"content":null}"#, r#"{"content":"\n\u00e4"}"#], "a\nä");
+        check_text(
+            &[r#"{"reasoning_content":"a","reasoning":"a"}"#, r#"{"reasoning_content":"","reasoning":"b"}"#],
+            "ab",
+        );
+        check_text(
+            &[
+                r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"x"}]}"#,
+            ],
+            "hmx",
+        );
+        check_text(
+            &[
+                r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":""}}]}"#,
+                r#"{"tool_calls":[{"index":0,"function":{"arguments":"{\"a\":"}},{"index":1,"function":{"arguments":"1"}}]}"#,
+                r#"{"tool_calls":[{"index":0,"function":{"arguments":{"a":1}}},{"index":2,"custom":{"input":"x"}}]}"#,
+            ],
+            "{\"a\":1x",
+        );
+        let mut tap = tap();
+        tap.event(br#"{"choices":[{"text":"a"},{"index":1,"text":"b"},{"index":2,"text":"c"}]}"#).unwrap();
+        assert_eq!(tap.output_text(), "abc");
     }
 
     #[test]

@@ -2,53 +2,56 @@
 //!
 //! Vendors depart from the dialect in how tool calls come: all with index 0, a whole call in one chunk, no id, no
 //! index, the name repeated or empty in later deltas, arguments as an object. All of that is put right here.
+//! Of OpenRouter's `reasoning_details` a stream tells the text and the signatures; their ids and formats are read in
+//! whole answers only.
 
-use std::mem;
-
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::calls::Calls;
+use super::citations;
+use super::content::parts;
+use super::message::images;
+use super::reasoning::{Detail, take_details, take_thought_signature};
 use super::reply::finish_reason;
-use super::request::{arguments_text, parts};
 use crate::dialect::openai::chunks::{Chunks, ReadChoice, tell_new_fields};
+use crate::dialect::wire::PassingText;
 use crate::dialect::{DecodeError, DecodeStream, Quirks};
 use crate::framing::SseFramer;
-use crate::json::{Extra, FieldError, Object, RawJson};
-use crate::limits;
-use crate::request::PartKind;
+use crate::json::{Extra, FieldError, Object};
+use crate::request::{Part, PartKind};
+use crate::response::FinishReason;
 use crate::stream::StreamEvent;
 
 pub(super) struct Decoder {
     framer: SseFramer,
-    chunks: Chunks<ChatChoices>,
+    chunks: Chunks<ChatChoice>,
 }
-
-#[derive(Default)]
-struct ChatChoices(Vec<ChatChoice>);
 
 #[derive(Default)]
 struct ChatChoice {
-    index: u32,
-    calls: Vec<Call>,
-    finished: bool,
+    calls: Calls,
+    /// The unknown fields last told.
     extra: Extra,
+    last: Last,
+    /// The vendor's number of the piece of reasoning that came last.
+    detail: Option<u32>,
+    /// The reasoning told since the last signature in deltas without a number, which the signature may come with again.
+    unnumbered: PassingText,
 }
 
-#[derive(Default)]
-struct Call {
-    /// The vendor's index of it.
-    index: Option<u32>,
-    /// Empty until the vendor says it, or the call is told without.
-    id: String,
-    name: String,
-    arguments: String,
-    /// Whether its beginning has been told, for which its name must be known.
-    told: bool,
+/// What the piece that came last is, which is the one that a signature belongs to.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Last {
+    #[default]
+    Other,
+    Text,
+    Reasoning,
+    Call(u32),
 }
 
 impl Decoder {
     pub(super) fn new(quirks: Quirks) -> Self {
-        Self { framer: SseFramer::default(), chunks: Chunks::new(quirks, ChatChoices::default()) }
+        Self { framer: SseFramer::default(), chunks: Chunks::new(quirks) }
     }
 }
 
@@ -66,145 +69,159 @@ impl DecodeStream for Decoder {
     }
 }
 
-impl ReadChoice for ChatChoices {
-    fn read(&mut self, mut object: Object<'_>, out: &mut Vec<StreamEvent>) -> Result<(), FieldError> {
-        let index = object.take("index")?.unwrap_or(0);
-        let at = match self.0.iter().position(|choice| choice.index == index) {
-            Some(at) => at,
-            None => {
-                if self.0.len() >= limits::CHOICES_MAX {
-                    return Err(object.wrong("index", format!("is beyond {} choices", limits::CHOICES_MAX)));
-                }
-                self.0.push(ChatChoice { index, ..ChatChoice::default() });
-                self.0.len() - 1
-            }
-        };
-        let state = &mut self.0[at];
-        if let Some(delta) = object.take_object("delta")? {
-            state.delta(delta, out)?;
+impl ReadChoice for ChatChoice {
+    fn read(
+        &mut self,
+        choice: u32,
+        object: &mut Object<'_>,
+        out: &mut Vec<StreamEvent>,
+    ) -> Result<(), FieldError> {
+        match object.take_object("delta")? {
+            Some(delta) => self.delta(choice, delta, out),
+            None => Ok(()),
         }
-        if let Some(raw) = object.take_raw("logprobs") {
-            out.push(StreamEvent::Logprobs { choice: index, json: RawJson::from(raw) });
-        }
-        // Some servers send an empty reason until there is one.
-        if let Some(word) = object.take::<String>("finish_reason")?.filter(|word| !word.is_empty()) {
-            // Some servers repeat it on the chunks that follow.
-            if !mem::replace(&mut state.finished, true) {
-                let reason = finish_reason(&word, !state.calls.is_empty());
-                out.push(StreamEvent::Finish { choice: index, reason });
-            }
-        }
-        Ok(())
     }
 
-    fn all_finished(&self) -> bool {
-        !self.0.is_empty() && self.0.iter().all(|choice| choice.finished)
+    fn finish(&mut self, choice: u32, word: &str, out: &mut Vec<StreamEvent>) -> FinishReason {
+        self.calls.finish(choice, out);
+        finish_reason(word, !self.calls.is_empty())
     }
 }
 
 impl ChatChoice {
-    fn delta(&mut self, mut delta: Object<'_>, out: &mut Vec<StreamEvent>) -> Result<(), FieldError> {
-        let choice = self.index;
+    fn delta(
+        &mut self,
+        choice: u32,
+        mut delta: Object<'_>,
+        out: &mut Vec<StreamEvent>,
+    ) -> Result<(), FieldError> {
         delta.take_raw("role");
-        for name in ["reasoning_content", "reasoning"] {
-            if let Some(delta) = delta.take::<&RawValue>(name)?.and_then(text_of) {
-                out.push(StreamEvent::Reasoning { choice, delta });
-                break;
-            }
-        }
-        // The same text under the other name is not told twice.
-        delta.take_raw("reasoning");
-        for part in parts(&mut delta, "content")? {
-            match part.kind {
-                PartKind::Text(text) if !text.is_empty() => {
-                    out.push(StreamEvent::Text { choice, delta: text })
-                }
-                PartKind::Reasoning(text) if !text.is_empty() => {
-                    out.push(StreamEvent::Reasoning { choice, delta: text });
-                }
-                _ => {}
-            }
-        }
-        if let Some(text) = delta.take::<String>("refusal")?.filter(|text| !text.is_empty()) {
-            out.push(StreamEvent::Refusal { choice, delta: text });
+        self.reasoning(choice, &mut delta, out);
+        self.content(choice, &mut delta, out)?;
+        if let Some(delta) = delta.take::<String>("refusal")?.filter(|text| !text.is_empty()) {
+            self.last = Last::Other;
+            out.push(StreamEvent::Refusal { choice, delta });
         }
         for call in delta.take_objects("tool_calls")? {
-            self.tool_call(call, out)?;
+            self.calls.read(choice, call, &mut self.last, out)?;
         }
         tell_new_fields(delta.rest(), &mut self.extra, Some(choice), out);
         Ok(())
     }
 
-    fn tool_call(&mut self, mut object: Object<'_>, out: &mut Vec<StreamEvent>) -> Result<(), FieldError> {
-        let choice = self.index;
-        let index: Option<u32> = object.take("index")?;
-        let id = object.take::<String>("id")?.filter(|id| !id.is_empty());
-        let mut function = object.take_object("function")?;
-        let (name, arguments) = match &mut function {
-            Some(function) => (
-                function.take::<String>("name")?.filter(|name| !name.is_empty()),
-                function.take_raw("arguments").map(arguments_text).filter(|text| !text.is_empty()),
-            ),
-            None => (None, None),
-        };
-        let known = match index {
-            Some(_) => self.calls.iter().rposition(|call| call.index == index),
-            None => self.calls.len().checked_sub(1),
-        };
-        let at =
-            match known.filter(|at| !self.calls[*at].is_followed_by(index, id.as_deref(), name.as_deref())) {
-                Some(at) => at,
-                None => {
-                    if self.calls.len() >= limits::TOOL_CALLS_MAX {
-                        return Err(
-                            object.wrong("index", format!("is beyond {} tool calls", limits::TOOL_CALLS_MAX))
-                        );
-                    }
-                    self.calls.push(Call { index, ..Call::default() });
-                    self.calls.len() - 1
-                }
-            };
-        let call = &mut self.calls[at];
-        if call.name.is_empty() {
-            call.name = name.unwrap_or_default();
+    /// The same text under several names is told once.
+    fn reasoning(&mut self, choice: u32, delta: &mut Object<'_>, out: &mut Vec<StreamEvent>) {
+        let (content, short) = (delta.take_raw("reasoning_content"), delta.take_raw("reasoning"));
+        let text = content.and_then(text_of).or_else(|| short.and_then(text_of));
+        let details = take_details(delta);
+        if let Some(first) = details.first() {
+            self.turn_to(choice, first.index, out);
         }
-        if call.id.is_empty() {
-            call.id = id.unwrap_or_default();
+        let told = text.is_some();
+        if told && details.is_empty() && self.last != Last::Reasoning {
+            // A piece of which no number is said.
+            self.detail = None;
         }
-        // An id may come before the name, but not later than the first arguments.
-        if !call.told && (!call.name.is_empty() || arguments.is_some()) {
-            call.told = true;
-            if call.id.is_empty() {
-                call.id = format!("call_{choice}_{at}");
+        if let Some(delta) = text {
+            if details.is_empty() {
+                self.unnumbered.push(&delta);
             }
-            let (id, name) = (call.id.clone(), call.name.clone());
-            out.push(StreamEvent::ToolCallStart { choice, call: at as u32, id, name });
+            self.last = Last::Reasoning;
+            out.push(StreamEvent::Reasoning { choice, delta });
         }
-        if let Some(arguments) = arguments {
-            call.arguments.push_str(&arguments);
-            out.push(StreamEvent::ToolCallDelta { choice, call: at as u32, arguments });
+        for Detail { index, part } in details {
+            self.turn_to(choice, index, out);
+            self.detail(choice, part, told, out);
+        }
+    }
+
+    /// Ends the piece of reasoning before, if another is begun.
+    fn turn_to(&mut self, choice: u32, index: Option<u32>, out: &mut Vec<StreamEvent>) {
+        if index.is_none() || index == self.detail {
+            return;
+        }
+        if self.detail.is_some() && self.last == Last::Reasoning {
+            out.push(StreamEvent::PartEnd { choice });
+            self.last = Last::Other;
+        }
+        self.detail = index;
+    }
+
+    fn detail(&mut self, choice: u32, part: Part, told: bool, out: &mut Vec<StreamEvent>) {
+        let (mut text, signature) = match part {
+            Part { kind: PartKind::Reasoning(text), signature, .. } => (text, signature),
+            part => {
+                self.last = Last::Other;
+                return out.push(StreamEvent::Part { choice, part });
+            }
+        };
+        if signature.is_some() && std::mem::take(&mut self.unnumbered).as_str().ends_with(&text) {
+            text.clear();
+        }
+        if !told && !text.is_empty() {
+            self.last = Last::Reasoning;
+            out.push(StreamEvent::Reasoning { choice, delta: text });
+        }
+        match signature {
+            Some(signature) if self.last == Last::Reasoning => {
+                // By which it is complete.
+                self.last = Last::Other;
+                out.push(StreamEvent::Signature { choice, signature });
+            }
+            // It signs reasoning that is not shown.
+            Some(signature) => {
+                self.last = Last::Other;
+                let hidden = PartKind::Reasoning(String::new()).into();
+                let part = Part { signature: Some(signature), ..hidden };
+                out.push(StreamEvent::Part { choice, part });
+            }
+            None => {}
+        }
+    }
+
+    fn content(
+        &mut self,
+        choice: u32,
+        delta: &mut Object<'_>,
+        out: &mut Vec<StreamEvent>,
+    ) -> Result<(), FieldError> {
+        if delta.peek("content").is_some_and(|raw| raw.get().starts_with('"')) {
+            let text: String = delta.require("content")?;
+            if !text.is_empty() {
+                self.last = Last::Text;
+                out.push(StreamEvent::Text { choice, delta: text });
+            }
+        } else {
+            // Mistral sends pieces, reasoning among them.
+            parts(delta, "content")?.into_iter().for_each(|part| self.piece(choice, part, out));
+        }
+        images(delta)?.into_iter().for_each(|part| self.piece(choice, part, out));
+        for citation in citations::take(delta) {
+            self.last = Last::Text;
+            out.push(StreamEvent::Citation { choice, citation });
+        }
+        if let Some(signature) = take_thought_signature(delta)
+            && delta.peek("extra_content").is_none()
+        {
+            if self.last != Last::Text {
+                self.last = Last::Text;
+                out.push(StreamEvent::Part { choice, part: Part::text("") });
+            }
+            out.push(StreamEvent::Signature { choice, signature });
         }
         Ok(())
     }
-}
 
-impl Call {
-    /// Whether a delta at the same place begins another call: it names a tool, and says by another id, by another name, or
-    /// by coming after whole arguments that it is not this one. An id alone says nothing: some servers make up a new one
-    /// for every delta.
-    fn is_followed_by(&self, index: Option<u32>, id: Option<&str>, name: Option<&str>) -> bool {
-        let Some(name) = name else { return false };
-        if !self.told {
-            return false;
-        }
-        match id {
-            Some(id) => id != self.id,
-            None => {
-                index.is_none()
-                    || name != self.name
-                    || serde_json::from_str::<IgnoredAny>(&self.arguments).is_ok()
-            }
-        }
+    fn piece(&mut self, choice: u32, part: Part, out: &mut Vec<StreamEvent>) {
+        let (last, event) = match part.kind {
+            PartKind::Text(text) | PartKind::Reasoning(text) if text.is_empty() => return,
+            PartKind::Text(delta) => (Last::Text, StreamEvent::Text { choice, delta }),
+            PartKind::Reasoning(delta) => (Last::Reasoning, StreamEvent::Reasoning { choice, delta }),
+            PartKind::Refusal(delta) => (Last::Other, StreamEvent::Refusal { choice, delta }),
+            _ => (Last::Other, StreamEvent::Part { choice, part }),
+        };
+        self.last = last;
+        out.push(event);
     }
 }
 
@@ -215,8 +232,8 @@ fn text_of(raw: &RawValue) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::EncodeStream;
     use crate::dialect::openai_chat::encode::Encoder;
+    use crate::dialect::{EncodeStream, ReplyContext};
     use crate::error::Problem;
     use crate::response::{FinishReason, InferenceResponse};
     use crate::stream::fold;
@@ -361,7 +378,7 @@ mod tests {
         decoder.finish(&mut events).unwrap();
         events.push(StreamEvent::Usage(Usage { input: Some(1), output: Some(2), ..Usage::default() }));
 
-        let mut encoder = Encoder::new(true);
+        let mut encoder = Encoder::new(&ReplyContext { include_usage: true, ..Default::default() });
         let mut bytes = Vec::new();
         events.iter().for_each(|event| encoder.event(event, &mut bytes));
         encoder.finish(&mut bytes);
@@ -372,7 +389,7 @@ mod tests {
     fn an_error_ends_a_stream_without_done() {
         let mut bytes = Vec::new();
         let problem = Problem::new(crate::error::ProblemKind::Upstream, "upstream_broken", "it broke off");
-        Encoder::new(false).problem(&problem, &mut bytes);
+        Encoder::new(&ReplyContext::default()).problem(&problem, &mut bytes);
         let text = String::from_utf8(bytes).unwrap();
         assert!(
             text.starts_with("data: {\"error\":{\"message\":\"it broke off\"") && !text.contains("[DONE]")

@@ -1,34 +1,205 @@
 //! Writing a stream for a client.
 
-use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
+use std::borrow::Cow;
+use std::mem;
 
-use crate::dialect::EncodeStream;
+use super::citations;
+use super::content::unsaid;
+use super::decode::Last;
+use super::delta::{ChunkBody, Delta};
+use super::freeform;
+use super::reasoning::{self, DetailBody};
+use super::reply::{CITATIONS, LOGPROBS, client_style, finish_word, freeform_tools, note_lost};
 use crate::dialect::openai::chunks::{Envelope, write_problem};
-use crate::dialect::openai::write_event;
+use crate::dialect::wire::{PassingText, note, write_event};
+use crate::dialect::{Dialect, EncodeStream, ReplyContext};
 use crate::error::Problem;
-use crate::json::{Extra, RawJson};
+use crate::failure::FidelityNote;
+use crate::request::{Citation, Part, PartKind, Signature};
 use crate::stream::StreamEvent;
 
 pub(super) struct Encoder {
     envelope: Envelope,
-    include_usage: bool,
-    /// Choices whose role has been told.
-    opened: Vec<u32>,
+    choices: Vec<Choice>,
+    /// Tools that the client has defined as free text.
+    freeform: Vec<String>,
+    notes: Vec<FidelityNote>,
+}
+
+#[derive(Default)]
+struct Choice {
+    index: u32,
+    /// Whether its role has been told.
+    opened: bool,
+    last: Last,
+    /// Pieces of reasoning that were signed, or are hidden.
+    details: u32,
+    /// The text of the piece of reasoning that is coming.
+    thought: PassingText,
+    /// Calls begun.
+    calls: u32,
+    /// Calls of free text whose arguments are still coming.
+    texts: Vec<(u32, String)>,
 }
 
 impl Encoder {
-    pub(super) fn new(include_usage: bool) -> Self {
-        Self { envelope: Envelope::default(), include_usage, opened: Vec::new() }
+    pub(super) fn new(context: &ReplyContext<'_>) -> Self {
+        Self {
+            envelope: Envelope::new(context, "chatcmpl-"),
+            choices: Vec::new(),
+            freeform: freeform_tools(context).into_iter().map(str::to_owned).collect(),
+            notes: Vec::new(),
+        }
     }
 
-    fn chunk(&mut self, choice: u32, delta: Delta<'_>, out: &mut Vec<u8>) {
-        let role = !self.opened.contains(&choice);
-        if role {
-            self.opened.push(choice);
+    fn choice(&mut self, index: u32) -> &mut Choice {
+        let at = match self.choices.iter().position(|choice| choice.index == index) {
+            Some(at) => at,
+            None => {
+                self.choices.push(Choice { index, ..Choice::default() });
+                self.choices.len() - 1
+            }
+        };
+        &mut self.choices[at]
+    }
+
+    /// Begins or goes on with a piece of this kind; what was the last before.
+    fn turn_to(&mut self, index: u32, last: Last) -> Last {
+        mem::replace(&mut self.choice(index).last, last)
+    }
+
+    fn chunk(&mut self, choice: u32, delta: &Delta<'_>, out: &mut Vec<u8>) {
+        let role = !mem::replace(&mut self.choice(choice).opened, true);
+        write_event(&ChunkBody { envelope: &self.envelope, choice, role, delta }, out);
+    }
+
+    fn text(&mut self, choice: u32, text: &str, out: &mut Vec<u8>) {
+        self.turn_to(choice, Last::Text);
+        self.chunk(choice, &Delta::Field("content", text), out);
+    }
+
+    fn refusal(&mut self, choice: u32, text: &str, out: &mut Vec<u8>) {
+        self.turn_to(choice, Last::Other);
+        self.chunk(choice, &Delta::Field("refusal", text), out);
+    }
+
+    fn reasoning(&mut self, choice: u32, text: &str, out: &mut Vec<u8>) {
+        if self.turn_to(choice, Last::Reasoning) != Last::Reasoning {
+            self.choice(choice).thought = PassingText::default();
         }
-        let body = ChunkBody { envelope: &self.envelope, choice: ChoiceBody { choice, role, delta } };
-        write_event(&body, out);
+        self.choice(choice).thought.push(text);
+        self.chunk(choice, &Delta::Field("reasoning_content", text), out);
+    }
+
+    /// Signs the piece that came last, which is complete by that.
+    ///
+    /// Reasoning is told once more with its signature, in one chunk: of fields they do not know, OpenAI's library for
+    /// JavaScript keeps what came last while that for Python joins all, and what either sends back must be whole.
+    fn signature(&mut self, choice: u32, signature: &Signature, out: &mut Vec<u8>) {
+        let state = self.choice(choice);
+        match state.last {
+            Last::Reasoning => {
+                let text = mem::take(&mut state.thought).into_string();
+                let kind = PartKind::Reasoning(text);
+                self.signed(choice, &Part { signature: Some(signature.clone()), ..kind.into() }, out);
+            }
+            Last::Text => {
+                self.chunk(choice, &Delta::Signed(&signature.to_wire(Dialect::Gemini)), out);
+            }
+            Last::Call(call) => {
+                let signature = &*signature.to_wire(Dialect::Gemini);
+                self.chunk(choice, &Delta::CallSigned { call, signature }, out);
+            }
+            Last::Other => {}
+        }
+    }
+
+    fn call_start(&mut self, choice: u32, call: u32, id: &str, name: &str, out: &mut Vec<u8>) {
+        let is_freeform = self.freeform.iter().any(|tool| tool == name);
+        let state = self.choice(choice);
+        state.last = Last::Call(call);
+        state.calls = state.calls.max(call.saturating_add(1));
+        if is_freeform {
+            state.texts.push((call, String::new()));
+        }
+        self.chunk(choice, &Delta::CallStart { call, id, name, is_freeform }, out);
+    }
+
+    fn call_more(&mut self, choice: u32, call: u32, arguments: &str, out: &mut Vec<u8>) {
+        let mut texts = self.choice(choice).texts.iter_mut();
+        if let Some((_, text)) = texts.find(|(of, _)| *of == call) {
+            return text.push_str(arguments);
+        }
+        self.chunk(choice, &Delta::CallMore { call, arguments }, out);
+    }
+
+    /// Writes the free texts, which could not be told before their arguments were whole.
+    fn free_texts(&mut self, choice: u32, out: &mut Vec<u8>) {
+        for (call, arguments) in mem::take(&mut self.choice(choice).texts) {
+            let input: Cow<'_, str> = freeform::input(&arguments);
+            self.chunk(choice, &Delta::CallText { call, input: &input }, out);
+        }
+    }
+
+    /// A whole piece.
+    fn part(&mut self, choice: u32, part: &Part, out: &mut Vec<u8>) {
+        match &part.kind {
+            PartKind::Text(text) => self.text(choice, text, out),
+            PartKind::Refusal(text) => self.refusal(choice, text, out),
+            PartKind::Reasoning(text) => {
+                self.turn_to(choice, Last::Other);
+                self.reasoning(choice, text, out);
+            }
+            PartKind::Redacted => return self.hidden(choice, part, out),
+            PartKind::ToolCall(call) => {
+                let index = self.choice(choice).calls;
+                self.call_start(choice, index, &call.id, &call.name, out);
+                self.call_more(choice, index, &call.arguments, out);
+            }
+            _ => return self.other(choice, part, out),
+        }
+        if let Some(signature) = &part.signature {
+            self.signature(choice, signature, out);
+        }
+        part.citations.iter().for_each(|citation| self.citation(choice, citation, out));
+    }
+
+    /// Reasoning of which there is only the signature.
+    fn hidden(&mut self, choice: u32, part: &Part, out: &mut Vec<u8>) {
+        if part.signature.is_none() {
+            return;
+        }
+        self.signed(choice, part, out);
+    }
+
+    fn signed(&mut self, choice: u32, part: &Part, out: &mut Vec<u8>) {
+        let state = self.choice(choice);
+        state.last = Last::Other;
+        state.details += 1;
+        let (index, style) = (state.details - 1, client_style(self.envelope.akin, &[]));
+        self.chunk(choice, &Delta::Detail(DetailBody { part, index, style }), out);
+    }
+
+    fn other(&mut self, choice: u32, part: &Part, out: &mut Vec<u8>) {
+        self.turn_to(choice, Last::Other);
+        let style = client_style(self.envelope.akin, &[]);
+        note_lost(part, &style, &mut self.notes);
+        let delta = match &part.kind {
+            _ if unsaid(part, &style).is_some() => return,
+            PartKind::Image { .. } => Delta::Image(part, style),
+            PartKind::Other { json, .. } if reasoning::is_detail(part) => Delta::RawDetail(json),
+            PartKind::Other { .. } => Delta::Content(part, style),
+            _ => return,
+        };
+        self.chunk(choice, &delta, out);
+    }
+
+    fn citation(&mut self, choice: u32, citation: &Citation, out: &mut Vec<u8>) {
+        if !citations::is_said(citation) {
+            return note(&mut self.notes, FidelityNote::new(CITATIONS));
+        }
+        self.turn_to(choice, Last::Text);
+        self.chunk(choice, &Delta::Citation(citation), out);
     }
 }
 
@@ -36,133 +207,54 @@ impl EncodeStream for Encoder {
     fn event(&mut self, event: &StreamEvent, out: &mut Vec<u8>) {
         if self.envelope.take(event) {
             if matches!(event, StreamEvent::Start { .. }) {
-                self.chunk(0, Delta::Opening, out);
+                self.chunk(0, &Delta::Opening, out);
             }
             return;
         }
         match event {
-            StreamEvent::Text { choice, delta } => self.chunk(*choice, Delta::Field("content", delta), out),
-            StreamEvent::Reasoning { choice, delta } => {
-                self.chunk(*choice, Delta::Field("reasoning_content", delta), out);
-            }
-            StreamEvent::Refusal { choice, delta } => {
-                self.chunk(*choice, Delta::Field("refusal", delta), out)
-            }
+            StreamEvent::Text { choice, delta } => self.text(*choice, delta, out),
+            StreamEvent::Reasoning { choice, delta } => self.reasoning(*choice, delta, out),
+            StreamEvent::Refusal { choice, delta } => self.refusal(*choice, delta, out),
             StreamEvent::ToolCallStart { choice, call, id, name } => {
-                self.chunk(*choice, Delta::CallStart { call: *call, id, name }, out);
+                self.call_start(*choice, *call, id, name, out);
             }
             StreamEvent::ToolCallDelta { choice, call, arguments } => {
-                self.chunk(*choice, Delta::CallMore { call: *call, arguments }, out);
+                self.call_more(*choice, *call, arguments, out);
             }
-            StreamEvent::Logprobs { choice, json } => self.chunk(*choice, Delta::Logprobs(json), out),
+            StreamEvent::Signature { choice, signature } => self.signature(*choice, signature, out),
+            StreamEvent::Citation { choice, citation } => self.citation(*choice, citation, out),
+            StreamEvent::Part { choice, part } => self.part(*choice, part, out),
+            StreamEvent::PartEnd { choice } => {
+                // Only reasoning is told in pieces here.
+                if self.choice(*choice).last == Last::Reasoning {
+                    self.turn_to(*choice, Last::Other);
+                }
+            }
+            StreamEvent::Logprobs { choice, json } if self.envelope.akin => {
+                self.chunk(*choice, &Delta::Logprobs(json), out);
+            }
+            StreamEvent::Logprobs { .. } => note(&mut self.notes, FidelityNote::new(LOGPROBS)),
             StreamEvent::Finish { choice, reason } => {
-                self.chunk(*choice, Delta::Finish(reason.as_str()), out)
+                self.free_texts(*choice, out);
+                let word = finish_word(reason, self.envelope.akin, &mut self.notes);
+                self.chunk(*choice, &Delta::Finish(word), out);
             }
             StreamEvent::Extra { choice: Some(choice), fields } => {
-                self.chunk(*choice, Delta::Extra(fields), out)
+                self.chunk(*choice, &Delta::Extra(fields), out);
             }
             StreamEvent::Start { .. } | StreamEvent::Usage(_) | StreamEvent::Extra { choice: None, .. } => {}
         }
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {
-        self.envelope.finish(OBJECT, self.include_usage, out);
+        self.envelope.finish(super::delta::OBJECT, out);
     }
 
     fn problem(&mut self, problem: &Problem, out: &mut Vec<u8>) {
         write_problem(problem, out);
     }
-}
 
-const OBJECT: &str = "chat.completion.chunk";
-
-struct ChunkBody<'a> {
-    envelope: &'a Envelope,
-    choice: ChoiceBody<'a>,
-}
-
-struct ChoiceBody<'a> {
-    choice: u32,
-    role: bool,
-    delta: Delta<'a>,
-}
-
-enum Delta<'a> {
-    Opening,
-    Field(&'static str, &'a str),
-    CallStart { call: u32, id: &'a str, name: &'a str },
-    CallMore { call: u32, arguments: &'a str },
-    Logprobs(&'a RawJson),
-    Finish(&'a str),
-    Extra(&'a Extra),
-}
-
-struct DeltaBody<'a>(&'a ChoiceBody<'a>);
-
-impl Serialize for ChunkBody<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        self.envelope.write(OBJECT, &mut map)?;
-        map.serialize_entry("choices", &[&self.choice])?;
-        map.end()
-    }
-}
-
-impl Serialize for ChoiceBody<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("index", &self.choice)?;
-        map.serialize_entry("delta", &DeltaBody(self))?;
-        if let Delta::Logprobs(json) = self.delta {
-            map.serialize_entry("logprobs", json)?;
-        }
-        let reason = if let Delta::Finish(reason) = self.delta { Some(reason) } else { None };
-        map.serialize_entry("finish_reason", &reason)?;
-        map.end()
-    }
-}
-
-impl Serialize for DeltaBody<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Call<'a> {
-            index: u32,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            id: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            r#type: Option<&'static str>,
-            function: Function<'a>,
-        }
-        #[derive(Serialize)]
-        struct Function<'a> {
-            #[serde(skip_serializing_if = "Option::is_none")]
-            name: Option<&'a str>,
-            arguments: &'a str,
-        }
-        let mut map = serializer.serialize_map(None)?;
-        if self.0.role {
-            map.serialize_entry("role", "assistant")?;
-        }
-        match self.0.delta {
-            Delta::Opening => map.serialize_entry("content", "")?,
-            Delta::Field(name, text) => map.serialize_entry(name, text)?,
-            Delta::CallStart { call, id, name } => {
-                let function = Function { name: Some(name), arguments: "" };
-                let call = Call { index: call, id: Some(id), r#type: Some("function"), function };
-                map.serialize_entry("tool_calls", &[call])?;
-            }
-            Delta::CallMore { call, arguments } => {
-                let call = Call {
-                    index: call,
-                    id: None,
-                    r#type: None,
-                    function: Function { name: None, arguments },
-                };
-                map.serialize_entry("tool_calls", &[call])?;
-            }
-            Delta::Extra(fields) => fields.write(&mut map)?,
-            Delta::Logprobs(_) | Delta::Finish(_) => {}
-        }
-        map.end()
+    fn take_notes(&mut self) -> Vec<FidelityNote> {
+        mem::take(&mut self.notes)
     }
 }

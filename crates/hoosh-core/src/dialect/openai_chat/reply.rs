@@ -4,11 +4,15 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use super::request::{assistant_parts, parts, write_message_fields};
-use crate::dialect::DecodeError;
-use crate::dialect::openai::reply::{close, open};
+use super::citations;
+use super::content::unsaid;
+use super::message::{Style, assistant_parts, write_fields};
+use super::reasoning::is_detail;
+use crate::dialect::openai::reply::{close, is_akin, open, write_envelope, write_extra};
 use crate::dialect::openai::usage::UsageBody;
-use crate::dialect::openai::{List, write_json};
+use crate::dialect::wire::{List, note, write_json};
+use crate::dialect::{DecodeError, Dialect, Encoded, Quirks, ReplyContext};
+use crate::failure::FidelityNote;
 use crate::json::{FieldError, Object, RawJson};
 use crate::request::{Part, PartKind};
 use crate::response::{Choice, FinishReason, InferenceResponse};
@@ -21,14 +25,13 @@ pub(super) fn decode(body: &[u8]) -> Result<InferenceResponse, DecodeError> {
         .enumerate()
         .map(|(index, raw)| choice(Object::parse(format!("choices[{index}]"), raw.get())?))
         .collect::<Result<_, _>>()?;
-    Ok(close(object, choices)?)
+    Ok(close(object, Dialect::OpenAiChat, choices)?)
 }
 
 fn choice(mut object: Object<'_>) -> Result<Choice, FieldError> {
     let mut message = object.take_object("message")?.ok_or_else(|| object.missing("message"))?;
     message.take_raw("role");
-    let content = parts(&mut message, "content")?;
-    let parts = assistant_parts(&mut message, content)?;
+    let parts = assistant_parts(&mut message)?;
     let reason: Option<String> = object.take("finish_reason")?;
     let finish_reason = reason.map(|word| finish_reason(&word, has_tool_calls(&parts)));
     Ok(Choice {
@@ -55,54 +58,117 @@ pub(super) fn finish_reason(word: &str, called_tools: bool) -> FinishReason {
     }
 }
 
-pub(super) fn encode(reply: &InferenceResponse) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512 + reply.text.len());
-    write_json(&ReplyBody(reply), &mut out);
-    out
+pub(super) fn encode(reply: &InferenceResponse, context: &ReplyContext<'_>) -> Encoded {
+    let freeform = freeform_tools(context);
+    let style = client_style(is_akin(reply.origin), &freeform);
+    let mut notes = Vec::new();
+    for choice in &reply.choices {
+        choice.parts.iter().for_each(|part| note_lost(part, &style, &mut notes));
+        if choice.logprobs.is_some() && !style.akin {
+            note(&mut notes, FidelityNote::new(LOGPROBS));
+        }
+        choice.finish_reason.iter().for_each(|reason| {
+            finish_word(reason, style.akin, &mut notes);
+        });
+    }
+    let mut body = Vec::with_capacity(512 + reply.text.len());
+    write_json(&ReplyBody { reply, context, style }, &mut body);
+    Encoded { body, notes, answer_tool: None }
 }
 
-struct ReplyBody<'a>(&'a InferenceResponse);
+pub(super) const LOGPROBS: &str = "choices.logprobs";
+
+/// How an answer is written for a client.
+pub(super) fn client_style<'a>(akin: bool, freeform: &'a [&'a str]) -> Style<'a> {
+    Style { for_client: true, akin, knows_files: false, quirks: Quirks::NONE, freeform }
+}
+
+/// The tools that the client has defined as free text.
+pub(super) fn freeform_tools<'a>(context: &ReplyContext<'a>) -> Vec<&'a str> {
+    let tools = context.request.map_or(&[][..], |request| &request.tools);
+    tools.iter().filter(|tool| tool.freeform).map(|tool| tool.name.as_str()).collect()
+}
+
+/// Notes a piece of an answer, or what belongs to it, that this dialect has no word for.
+pub(super) fn note_lost(part: &Part, style: &Style<'_>, notes: &mut Vec<FidelityNote>) {
+    match unsaid(part, style) {
+        Some(kind) if !is_detail(part) => note(notes, FidelityNote::new(format!("choices.{kind}"))),
+        _ => {}
+    }
+    if !part.citations.iter().all(citations::is_said) {
+        note(notes, FidelityNote::new(CITATIONS));
+    }
+}
+
+pub(super) const CITATIONS: &str = "choices.citations";
+
+/// The word for a finish reason; one of another dialect's own is not among those that clients know.
+pub(super) fn finish_word<'a>(
+    reason: &'a FinishReason,
+    akin: bool,
+    notes: &mut Vec<FidelityNote>,
+) -> &'a str {
+    if !akin && matches!(reason, FinishReason::Other(_)) {
+        note(notes, FidelityNote::emulated("choices.finish_reason"));
+        return FinishReason::Stop.as_str();
+    }
+    reason.as_str()
+}
+
+struct ReplyBody<'a> {
+    reply: &'a InferenceResponse,
+    context: &'a ReplyContext<'a>,
+    style: Style<'a>,
+}
 
 #[derive(Clone)]
-struct ChoiceBody<'a>(&'a Choice);
+struct ChoiceBody<'a> {
+    choice: &'a Choice,
+    style: Style<'a>,
+}
 
-struct MessageBody<'a>(&'a Choice);
+struct MessageBody<'a>(&'a ChoiceBody<'a>);
 
 impl Serialize for ReplyBody<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let reply = self.0;
+        let reply = self.reply;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("id", &reply.id)?;
-        map.serialize_entry("object", "chat.completion")?;
-        map.serialize_entry("created", &reply.created.unwrap_or(0))?;
-        map.serialize_entry("model", &reply.model)?;
-        map.serialize_entry("choices", &List(reply.choices.iter().map(ChoiceBody)))?;
+        write_envelope(reply, self.context, "chatcmpl-", "chat.completion", &mut map)?;
+        let choices = reply.choices.iter().map(|choice| ChoiceBody { choice, style: self.style });
+        map.serialize_entry("choices", &List(choices))?;
         if let Some(usage) = reply.usage {
             map.serialize_entry("usage", &UsageBody(usage))?;
         }
-        reply.extra.write(&mut map)?;
+        write_extra(reply, &mut map)?;
         map.end()
     }
 }
 
 impl Serialize for ChoiceBody<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let choice = self.0;
+        let Self { choice, style } = self;
+        let reason = choice.finish_reason.as_ref();
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("index", &choice.index)?;
-        map.serialize_entry("message", &MessageBody(choice))?;
-        map.serialize_entry("logprobs", &choice.logprobs)?;
-        map.serialize_entry("finish_reason", &choice.finish_reason.as_ref().map(FinishReason::as_str))?;
+        map.serialize_entry("message", &MessageBody(self))?;
+        map.serialize_entry("logprobs", &choice.logprobs.as_ref().filter(|_| style.akin))?;
+        map.serialize_entry(
+            "finish_reason",
+            &reason.map(|reason| finish_word(reason, style.akin, &mut Vec::new())),
+        )?;
         map.end()
     }
 }
 
 impl Serialize for MessageBody<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ChoiceBody { choice, style } = self.0;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("role", "assistant")?;
-        write_message_fields(&self.0.parts, &mut map)?;
-        self.0.extra.write(&mut map)?;
+        write_fields(&choice.parts, true, *style, &mut map)?;
+        if style.akin {
+            choice.extra.write(&mut map)?;
+        }
         map.end()
     }
 }
@@ -120,7 +186,7 @@ mod tests {
         let reply = decode(body.as_bytes()).unwrap();
         assert_eq!(reply.text, "hi");
         let value = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
-        assert_eq!(value(&encode(&reply)), value(body.as_bytes()));
+        assert_eq!(value(&encode(&reply, &ReplyContext::default()).body), value(body.as_bytes()));
     }
 
     #[test]

@@ -1,50 +1,18 @@
-//! Laws that hold for every stream decoder, over every transcript in `transcripts/<dialect>/`.
-//!
-//! The recordings named after a server are our own; the others are made by hand, one peculiarity each. With
-//! `HOOSH_FIXTURES` set, recordings of many vendors that are not ours are read from there too.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
+//! OpenAI's chat and legacy completions.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use hoosh_core::dialect::{DecodeError, Dialect, Quirks};
-use hoosh_core::{InferenceResponse, PartKind, StreamEvent, fold};
+use hoosh_core::{Choice, InferenceResponse, PartKind, fold};
 
-const DIALECTS: [(&str, Dialect); 2] =
-    [("openai_chat", Dialect::OpenAiChat), ("openai_completions", Dialect::OpenAiCompletions)];
+use super::{as_stream, context, decode, decode_with, files, fixtures, transcripts, written};
 
 /// What a stream that leaves out `[DONE]` is allowed.
 const LENIENT: Quirks = Quirks { done_optional: true, ..Quirks::NONE };
 
-fn decode(dialect: Dialect, quirks: Quirks, pieces: &[&[u8]]) -> Result<Vec<StreamEvent>, DecodeError> {
-    let mut decoder = dialect.codec().unwrap().stream_decoder(quirks);
-    let mut events = Vec::new();
-    for piece in pieces {
-        decoder.push(piece, &mut events)?;
-    }
-    decoder.finish(&mut events)?;
-    Ok(events)
-}
-
-fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| file.to_string_lossy().ends_with(ending));
-    files.sort();
-    files
-}
-
-fn transcripts() -> Vec<(String, Dialect, Vec<u8>)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
-    let read = |folder: &str, dialect| {
-        let files = files(&root.join(folder), ".sse").into_iter();
-        files
-            .map(move |file| (file.display().to_string(), dialect, fs::read(&file).unwrap()))
-            .collect::<Vec<_>>()
-    };
-    let all: Vec<_> = DIALECTS.iter().flat_map(|(folder, dialect)| read(folder, *dialect)).collect();
-    assert!(all.len() >= 15, "the transcripts are there");
-    all
+fn all() -> Vec<(String, Dialect, Vec<u8>)> {
+    let of = |dialect| transcripts(dialect).into_iter().map(move |(name, bytes)| (name, dialect, bytes));
+    of(Dialect::OpenAiChat).chain(of(Dialect::OpenAiCompletions)).collect()
 }
 
 /// Pseudo-random numbers from a seed (xorshift), so that a failure can be repeated.
@@ -59,16 +27,15 @@ fn numbers(mut seed: u64) -> impl Iterator<Item = usize> {
 
 #[test]
 fn any_split_of_a_transcript_gives_the_same_events() {
-    for (name, dialect, bytes) in transcripts() {
-        let whole =
-            decode(dialect, Quirks::NONE, &[&bytes]).unwrap_or_else(|error| panic!("{name}: {error}"));
+    for (name, dialect, bytes) in all() {
+        let whole = decode(dialect, &[&bytes]).unwrap_or_else(|error| panic!("{name}: {error}"));
         let folded = fold(whole.clone());
         for cut in 0..=bytes.len() {
-            let events = decode(dialect, Quirks::NONE, &[&bytes[..cut], &bytes[cut..]]);
+            let events = decode(dialect, &[&bytes[..cut], &bytes[cut..]]);
             assert_eq!(events.as_ref(), Ok(&whole), "{name} cut at {cut}");
         }
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
-        assert_eq!(decode(dialect, Quirks::NONE, &single), Ok(whole.clone()), "{name} byte by byte");
+        assert_eq!(decode(dialect, &single), Ok(whole.clone()), "{name} byte by byte");
         let mut numbers = numbers(0x9E37_79B9_7F4A_7C15);
         for _ in 0..200 {
             let mut rest = &bytes[..];
@@ -78,43 +45,35 @@ fn any_split_of_a_transcript_gives_the_same_events() {
                 pieces.push(piece);
                 rest = more;
             }
-            assert_eq!(
-                fold(decode(dialect, Quirks::NONE, &pieces).unwrap()),
-                folded,
-                "{name} in random pieces"
-            );
+            assert_eq!(fold(decode(dialect, &pieces).unwrap()), folded, "{name} in random pieces");
         }
     }
 }
 
 #[test]
 fn a_transcript_cut_anywhere_is_an_error() {
-    for (name, dialect, bytes) in transcripts() {
+    for (name, dialect, bytes) in all() {
         // What follows the word that ends a stream carries nothing.
         let end = bytes.windows(6).rposition(|six| six == b"[DONE]").unwrap() + 6;
         for cut in 0..end {
-            let cut_short = decode(dialect, Quirks::NONE, &[&bytes[..cut]]);
+            let cut_short = decode(dialect, &[&bytes[..cut]]);
             assert!(matches!(cut_short, Err(DecodeError::Truncated)), "{name} cut at {cut}: {cut_short:?}");
         }
-        assert!(decode(dialect, Quirks::NONE, &[&bytes[..end]]).is_ok(), "{name}");
+        assert!(decode(dialect, &[&bytes[..end]]).is_ok(), "{name}");
     }
 }
 
 #[test]
 fn what_is_decoded_and_written_again_is_the_same() {
-    for (name, dialect, bytes) in transcripts() {
-        let events = decode(dialect, Quirks::NONE, &[&bytes]).unwrap();
-        let mut encoder = dialect.codec().unwrap().stream_encoder(true);
-        let mut written = Vec::new();
-        events.iter().for_each(|event| encoder.event(event, &mut written));
-        encoder.finish(&mut written);
-        let again = decode(dialect, Quirks::NONE, &[&written]).unwrap();
+    for (name, dialect, bytes) in all() {
+        let events = decode(dialect, &[&bytes]).unwrap();
+        let again = decode(dialect, &[&written(dialect, &context(dialect), &events)]).unwrap();
         assert_eq!(fold(again), fold(events.clone()), "{name}");
 
         // A whole answer holds what the stream of it holds.
         let codec = dialect.codec().unwrap();
-        let reply = fold(events);
-        let mut back = codec.decode_reply(&codec.encode_reply(&reply)).unwrap();
+        let reply = InferenceResponse { origin: Some(dialect), ..fold(events) };
+        let mut back = codec.decode_reply(&codec.encode_reply(&reply, &context(dialect)).body).unwrap();
         if dialect == Dialect::OpenAiCompletions {
             // A choice's unknown fields have no place in the chunks of this dialect.
             back.choices
@@ -126,10 +85,19 @@ fn what_is_decoded_and_written_again_is_the_same() {
     }
 }
 
+/// What the model wrote: text, reasoning, arguments.
+fn text_of(choice: &Choice) -> String {
+    let texts = choice.parts.iter().map(|part| match &part.kind {
+        PartKind::Text(text) | PartKind::Reasoning(text) | PartKind::Refusal(text) => text.as_str(),
+        PartKind::ToolCall(call) => call.arguments.as_str(),
+        _ => "",
+    });
+    texts.collect()
+}
+
 fn reply_of(name: &str) -> InferenceResponse {
-    let (_, dialect, bytes) =
-        transcripts().into_iter().find(|(path, ..)| path.ends_with(&format!("{name}.sse"))).unwrap();
-    fold(decode(dialect, Quirks::NONE, &[&bytes]).unwrap())
+    let (_, dialect, bytes) = all().into_iter().find(|(known, ..)| known == name).unwrap();
+    fold(decode(dialect, &[&bytes]).unwrap())
 }
 
 #[test]
@@ -150,7 +118,17 @@ fn peculiarities_are_put_right() {
         calls("tool_call_without_id_and_stop"),
         (vec![call("call_0_0", "f", r#"{"x":1}"#)], tools.clone())
     );
-    assert_eq!(calls("tool_call_with_empty_arguments"), (vec![call("a", "now", "")], tools));
+    assert_eq!(calls("tool_call_with_empty_arguments"), (vec![call("a", "now", "")], tools.clone()));
+    assert_eq!(
+        calls("tool_call_whole_in_one_chunk"),
+        (vec![call("a", "f", r#"{"x":1}"#), call("b", "g", r#"{"y":[2]}"#)], tools.clone())
+    );
+    let arguments = r#"{"x":{"y":1.50}}"#;
+    assert_eq!(calls("tool_call_with_arguments_as_object"), (vec![call("a", "f", arguments)], tools.clone()));
+    assert_eq!(calls("tool_call_and_stop"), (vec![call("a", "f", "{}")], tools.clone()));
+    let input = "{\"input\":\"say \\\"hi\\\"\\n\"}";
+    assert_eq!(calls("custom_tool_call"), (vec![call("a", "p", input)], tools.clone()));
+    assert_eq!(calls("google_thought_signature"), (vec![call("a", "f", "{}"), call("b", "f", "{}")], tools));
     assert_eq!(calls("llamacpp_tool_call").0[0].1, "get_weather");
     assert_eq!(reply_of("crlf_bom_and_split_characters").text, "häß 日本 😀 end");
     assert_eq!(reply_of("data_in_two_lines").text, "two lines");
@@ -163,6 +141,41 @@ fn peculiarities_are_put_right() {
         (Some(5), Some(4), Some(2), Some(3))
     );
 
+    assert_eq!(reply_of("comments_between_events").text, "still here");
+    let late = reply_of("empty_choices_first");
+    assert_eq!((late.id.as_str(), late.text.as_str(), late.usage.unwrap().total()), ("c", "hi", 14));
+    for name in ["reasoning_under_both_names", "mistral_thinking_in_content"] {
+        let reply = reply_of(name);
+        assert_eq!(reply.choices[0].parts[0].kind, PartKind::Reasoning("let me".into()), "{name}");
+        assert_eq!(reply.text, "42", "{name}");
+    }
+    assert_eq!(reply_of("groq_usage_in_x_groq").usage.unwrap().total(), 14);
+    let usage = reply_of("deepseek_cache_hits").usage.unwrap();
+    assert_eq!((usage.input, usage.cache_read, usage.output), (Some(3), Some(6), Some(5)));
+    let azure = reply_of("azure_filter_results");
+    assert_eq!((azure.id.as_str(), azure.text.as_str()), ("c", "hi"));
+    assert!(azure.extra.get("prompt_filter_results").is_some());
+
+    let signed = |name: &str| {
+        let reply = reply_of(name);
+        let signatures = reply.choices[0]
+            .parts
+            .iter()
+            .map(|part| part.signature.as_ref().map(|signature| (signature.maker, signature.value.clone())));
+        signatures.collect::<Vec<_>>()
+    };
+    let by = |maker, value: &str| Some((maker, value.to_owned()));
+    assert_eq!(
+        signed("openrouter_reasoning_details"),
+        [by(Dialect::OpenAiChat, "c2ln"), by(Dialect::OpenAiChat, "ZW5j"), None]
+    );
+    let routed = reply_of("openrouter_reasoning_details");
+    assert_eq!(routed.choices[0].parts[0].kind, PartKind::Reasoning("let me".into()));
+    assert_eq!(signed("google_thought_signature"), [by(Dialect::Gemini, "c2ln"), None]);
+    let shown = reply_of("openrouter_images_and_annotations");
+    assert_eq!(shown.choices[0].parts[0].citations[0].url.as_deref(), Some("https://x.test/"));
+    assert!(matches!(shown.choices[0].parts[1].kind, PartKind::Image { .. }));
+
     let texts: Vec<_> =
         reply_of("two_choices_interleaved").choices.iter().map(|choice| choice.index).collect();
     assert_eq!(texts, [0, 1]);
@@ -171,11 +184,18 @@ fn peculiarities_are_put_right() {
 }
 
 #[test]
+fn an_error_inside_a_stream_is_an_error_with_its_status() {
+    let bytes = include_bytes!("../transcripts/openai_chat/broken/error_inside_the_stream.sse");
+    let mut decoder = Dialect::OpenAiChat.codec().unwrap().stream_decoder(LENIENT);
+    let mut events = Vec::new();
+    let Err(DecodeError::Reported(failure)) = decoder.push(bytes, &mut events) else { panic!("{events:?}") };
+    assert_eq!((failure.status, failure.message.as_str()), (Some(502), "Provider disconnected"));
+    assert_eq!(fold(events).text, "so ", "what came before it is told");
+}
+
+#[test]
 fn recordings_of_other_vendors_are_read() {
-    let Some(root) = std::env::var_os("HOOSH_FIXTURES").map(PathBuf::from) else {
-        println!("skipped: HOOSH_FIXTURES is not set, recordings of other vendors are not read");
-        return;
-    };
+    let Some(root) = fixtures() else { return };
     for (folder, dialect) in
         [("openai_chat", Dialect::OpenAiChat), ("openai_completion", Dialect::OpenAiCompletions)]
     {
@@ -185,10 +205,10 @@ fn recordings_of_other_vendors_are_read() {
         for file in streams {
             // The recordings hold the payload of each event, one a line, without the last.
             let text = fs::read_to_string(&file).unwrap();
-            let events: String = text.lines().map(|line| format!("data: {line}\n\n")).collect();
+            let events = as_stream(&text);
             let name = file.display();
             let reply = fold(
-                decode(dialect, LENIENT, &[events.as_bytes()])
+                decode_with(dialect, LENIENT, &[events.as_bytes()])
                     .unwrap_or_else(|error| panic!("{name}: {error}")),
             );
             let choice = &reply.choices[0];
@@ -199,6 +219,7 @@ fn recordings_of_other_vendors_are_read() {
             }
             assert!(tap.is_complete(), "{name}");
             assert_eq!(tap.usage(), reply.usage, "both lanes give the same books: {name}");
+            assert_eq!(tap.output_text(), text_of(choice), "both lanes count the same text: {name}");
         }
         for file in files(&folder, ".json") {
             let bytes = fs::read(&file).unwrap();
@@ -216,10 +237,7 @@ fn recordings_of_other_vendors_are_read() {
 
 #[test]
 fn requests_of_other_projects_are_read() {
-    let Some(root) = std::env::var_os("HOOSH_FIXTURES").map(PathBuf::from) else {
-        println!("skipped: HOOSH_FIXTURES is not set, requests of other projects are not read");
-        return;
-    };
+    let Some(root) = fixtures() else { return };
     for file in files(&root.join("requests/completions"), ".json") {
         let bytes = fs::read(&file).unwrap();
         let name = file.display();
