@@ -1,7 +1,8 @@
 //! Promise: embeddings come in the form that was asked for, whatever the provider knows.
 
-use testkit::Script;
+use testkit::{Script, client};
 
+use crate::dialects::{vendor, vendor_with};
 use crate::{header, json, one};
 
 const NUMBERS: &str = r#"{"object":"list","model":"e","data":[{"object":"embedding","index":0,"embedding":[1.0,-2.5]}],"usage":{"prompt_tokens":2,"total_tokens":2}}"#;
@@ -60,4 +61,42 @@ async fn a_model_that_cannot_embed_says_so() {
     let response = hoosh.post("/v1/embeddings", r#"{"model":"e","input":"hi"}"#).await;
     assert_eq!(response.status(), 400);
     assert!(response.text().await.unwrap().contains("does not support embeddings"));
+}
+
+#[tokio::test]
+async fn google_is_asked_in_its_own_form_under_another_name() {
+    let (hoosh, upstream) = vendor_with("google", "[aliases]\ne = \"gemini-embedding-001\"\n").await;
+    let vectors = r#"{"embeddings":[{"values":[1.0,-2.5]}]}"#;
+    upstream.always(Script::json(vectors));
+    let answer = json(hoosh.post("/v1/embeddings", r#"{"model":"e","input":"hello world"}"#).await).await;
+    // Google says neither which model it was nor what it took.
+    assert_eq!(answer["model"], "gemini-embedding-001");
+    assert_eq!(answer["usage"]["prompt_tokens"], 3);
+
+    // Its own body names the model a second time, which must not be the alias.
+    let body = r#"{"requests":[{"model":"models/e","content":{"parts":[{"text":"hello world"}]}}]}"#;
+    let answer = json(hoosh.post("/v1beta/models/e:batchEmbedContents", body).await).await;
+    assert_eq!(answer["embeddings"][0]["values"], serde_json::json!([1.0, -2.5]));
+    let sent = String::from_utf8(upstream.requests(":batchEmbedContents")[1].body.clone()).unwrap();
+    assert!(sent.contains("models/gemini-embedding-001") && !sent.contains("models/e\""), "{sent}");
+}
+
+#[tokio::test]
+async fn what_an_embedder_cannot_be_told_is_said() {
+    let (hoosh, upstream) = vendor("google").await;
+    let reply = r#"{"embeddings":[{"values":[1.0]}]}"#;
+    upstream.always(Script::Reply {
+        status: 200,
+        headers: "x-ratelimit-remaining-requests: 9\r\n".into(),
+        body: reply.into(),
+    });
+    let body = r#"{"model":"e","input":"hi","user":"ada","novel":1}"#;
+    let response = hoosh.post("/v1/embeddings", body).await;
+    assert_eq!(header(&response, "x-hoosh-lossy"), "novel, user");
+    assert_eq!(header(&response, "x-ratelimit-remaining-requests"), "9");
+    let strict = client().post(hoosh.url("/v1/embeddings")).header("x-hoosh-fidelity", "strict");
+    let refused = strict.header("content-type", "application/json").body(body).send().await.unwrap();
+    assert_eq!(refused.status(), 400);
+    assert!(json(refused).await["error"]["message"].as_str().unwrap().contains("`google`: not novel, user"));
+    assert_eq!(upstream.requests(":batchEmbedContents").len(), 1, "nobody was asked");
 }

@@ -301,3 +301,20 @@ async fn self_signed_server() -> (u16, String) {
     });
     (port, certified.cert.pem())
 }
+
+#[tokio::test]
+async fn a_kept_connection_that_was_closed_is_no_failed_attempt() {
+    let upstream = Upstream::start().await;
+    let config = format!(
+        "[[providers]]\ntype = \"deepseek\"\nbase_url = \"{}\"\napi_key = \"k\"\nmodels = [\"*\"]\n",
+        upstream.url()
+    );
+    let hoosh = Hoosh::start(&config).await;
+    // The second request is hung up on, but it came on the connection of the first.
+    upstream.script([Script::json(completion("a")), Script::HangUp, Script::json(completion("b"))]);
+    for _ in 0..2 {
+        let response = hoosh.post("/v1/chat/completions", chat_body("m", false)).await;
+        assert_eq!((response.status().as_u16(), header(&response, "x-hoosh-attempts")), (200, "1"));
+    }
+    assert_eq!(upstream.requests("/chat/completions").len(), 3);
+}

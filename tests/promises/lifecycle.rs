@@ -47,7 +47,6 @@ async fn the_drain_time_is_kept_and_a_second_signal_does_not_wait() {
         let mut hoosh =
             Hoosh::start(&format!("drain_timeout_secs = {seconds}\n{}", provider("up", &upstream))).await;
         let response = hoosh.post("/v1/chat/completions", chat_body("m", true)).await;
-        let _open = response.bytes_stream();
         let start = std::time::Instant::now();
         hoosh.signal("INT");
         if second {
@@ -64,6 +63,10 @@ async fn the_drain_time_is_kept_and_a_second_signal_does_not_wait() {
             assert_eq!(code, Some(0), "drained as configured");
             assert!(took > Duration::from_millis(900), "the call in flight had only {took:?}");
             assert!(hoosh.log().contains("drain time passed"), "{}", hoosh.log());
+            // Nor does the client take the half for the whole.
+            let text = response.text().await.unwrap();
+            assert!(text.contains(r#""code":"stopping""#) && !text.contains("[DONE]"), "{text}");
+            assert!(hoosh.log().contains(r#"outcome="stopped""#), "{}", hoosh.log());
         }
     }
 }

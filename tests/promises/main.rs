@@ -4,12 +4,16 @@
 
 mod bad_input;
 mod cli;
+mod dialects;
 mod embeddings;
 mod facade;
 mod failover;
+mod fidelity;
 mod lifecycle;
 mod models_and_health;
+mod ollama_models;
 mod pass_through;
+mod responses;
 mod streams;
 mod translation;
 mod vendors;

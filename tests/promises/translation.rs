@@ -1,7 +1,8 @@
 //! Promise: a provider that does not speak the caller's dialect is translated for, and what is lost is said.
 
-use testkit::{End, Hoosh, Script, Upstream, chunk, completion, sse};
+use testkit::{End, Hoosh, Script, Upstream, chunk, completion, finish, sse};
 
+use crate::dialects::vendor;
 use crate::{header, json};
 
 /// A gateway before an upstream that is taken for DeepSeek, which has chat and no completions.
@@ -91,4 +92,44 @@ async fn what_only_the_dialect_itself_can_carry_is_refused_and_said() {
     let error = json(response).await["error"].clone();
     assert_eq!(error["param"], "prompt");
     assert!(error["message"].as_str().unwrap().contains("only a string works"), "{error}");
+}
+
+/// Goal: what a server sends between the pieces of a call does not tear the call apart in dialects that have one piece at
+/// a time, or calls only whole.
+#[tokio::test]
+async fn text_inside_a_call_stays_outside_it() {
+    let call = |rest: &str| chunk(&format!(r#"{{"tool_calls":[{{"index":0,{rest}}}]}}"#));
+    let stream = [
+        call(r#""id":"c","type":"function","function":{"name":"f","arguments":"{\"a\":"}"#),
+        chunk(r#"{"content":"wait"}"#),
+        call(r#""function":{"arguments":"1}"}"#),
+        finish("tool_calls"),
+        sse("[DONE]"),
+    ];
+    let (hoosh, upstream) = vendor("deepseek").await;
+    upstream.always(Script::stream(stream));
+    let messages = r#""messages":[{"role":"user","content":"x"}]"#;
+    let body = format!(r#"{{"model":"m","max_tokens":9,"stream":true,{messages}}}"#);
+    let text = hoosh.post("/v1/messages", body).await.text().await.unwrap();
+    let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let events: Vec<serde_json::Value> = events.map(|data| serde_json::from_str(data).unwrap()).collect();
+    let (mut open, mut arguments, mut said) = (None, String::new(), String::new());
+    for event in &events {
+        match event["type"].as_str().unwrap() {
+            "content_block_start" => assert_eq!(open.replace(event["index"].clone()), None, "{text}"),
+            "content_block_stop" => assert_eq!(open.take().as_ref(), Some(&event["index"]), "{text}"),
+            "content_block_delta" => {
+                assert_eq!(open.as_ref(), Some(&event["index"]), "{text}");
+                arguments.push_str(event["delta"]["partial_json"].as_str().unwrap_or_default());
+                said.push_str(event["delta"]["text"].as_str().unwrap_or_default());
+            }
+            _ => {}
+        }
+    }
+    assert_eq!((arguments.as_str(), said.as_str()), (r#"{"a":1}"#, "wait"), "{text}");
+
+    let path = "/v1beta/models/m:streamGenerateContent?alt=sse";
+    let text = hoosh.post(path, r#"{"contents":[{"parts":[{"text":"x"}]}]}"#).await.text().await.unwrap();
+    assert_eq!(text.matches("functionCall").count(), 1, "{text}");
+    assert!(text.contains(r#""args":{"a":1}"#) && text.contains(r#""text":"wait""#), "{text}");
 }

@@ -112,3 +112,69 @@ async fn openai_is_asked_with_its_newer_word_for_the_most_tokens() {
         assert_eq!(sent(&upstream, path.trim_start_matches("/v1")), body);
     }
 }
+
+#[tokio::test]
+async fn a_key_that_a_server_repeats_is_told_to_nobody() {
+    let upstream = Upstream::start().await;
+    let config = format!(
+        "[[providers]]\ntype = \"deepseek\"\nbase_url = \"{}\"\napi_key = \"sk-top-secret\"\nmodels = [\"*\"]\n",
+        upstream.url()
+    );
+    let hoosh = Hoosh::start(&config).await;
+    upstream.always(Script::status(400, r#"{"error":{"message":"bad key sk-top-secret given"}}"#));
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#;
+    let answer = hoosh.post("/v1/chat/completions", body).await.text().await.unwrap();
+    assert!(answer.contains("bad key [redacted] given"), "{answer}");
+    assert!(!hoosh.log().contains("sk-top-secret"), "{}", hoosh.log());
+}
+
+#[tokio::test]
+async fn a_models_name_does_not_climb_out_of_its_path() {
+    let upstream = Upstream::start().await;
+    let config = format!(
+        "[[providers]]\ntype = \"google\"\nbase_url = \"{}\"\napi_key = \"k\"\nmodels = [\"*\"]\n",
+        upstream.url()
+    );
+    let hoosh = Hoosh::start(&config).await;
+    let body = r#"{"model":"a/../../v9/files/x","messages":[{"role":"user","content":"x"}]}"#;
+    assert_eq!(hoosh.post("/v1/chat/completions", body).await.status(), 404);
+    assert!(upstream.requests("/").iter().all(|request| !request.line.contains("..")));
+}
+
+#[tokio::test]
+async fn what_a_vendor_refuses_is_left_out_and_said() {
+    let (hoosh, upstream) = vendor("mistral").await;
+    upstream.always(Script::json(completion("hi")));
+    let body = r#"{"model":"m","max_tokens":9,"metadata":{"user_id":"ada"},"messages":[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"c2ln"},{"type":"text","text":"a"}]},{"role":"user","content":"y"}]}"#;
+    let response = hoosh.post("/v1/messages", body).await;
+    assert_eq!(header(&response, "x-hoosh-lossy"), "messages[1].reasoning, user");
+    let expected = r#"{"model":"m","messages":[{"role":"user","content":"x"},{"role":"assistant","content":"a"},{"role":"user","content":"y"}],"max_tokens":9}"#;
+    assert_eq!(sent(&upstream, "/chat/completions"), expected);
+
+    // Where it has another name for it, that is used.
+    let (hoosh, upstream) = vendor("groq").await;
+    upstream.always(Script::json(completion("hi")));
+    let response = hoosh.post("/v1/messages", body).await;
+    assert_eq!(header(&response, "x-hoosh-lossy"), "");
+    let sent = sent(&upstream, "/chat/completions");
+    assert!(sent.contains(r#"{"role":"assistant","content":"a","reasoning":"hm"}"#), "{sent}");
+
+    // Only OpenAI knows developers.
+    let (hoosh, upstream) = vendor("deepseek").await;
+    upstream.always(Script::json(completion("hi")));
+    let body = r#"{"model":"m","store":false,"input":[{"role":"developer","content":"be brief"},{"role":"user","content":"x"}]}"#;
+    assert_eq!(hoosh.post("/v1/responses", body).await.status(), 200);
+    let sent = String::from_utf8(upstream.requests("/chat/completions")[0].body.clone()).unwrap();
+    assert!(sent.contains(r#"{"role":"system","content":"be brief"}"#) && !sent.contains("store"), "{sent}");
+}
+
+#[tokio::test]
+async fn an_error_inside_a_stream_is_not_shown_in_the_vendors_words() {
+    let (hoosh, upstream) = vendor("deepseek").await;
+    let error = sse(r#"{"error":{"message":"node 10.0.0.7 lost its GPU","type":"server_error","code":500}}"#);
+    upstream.always(Script::stream([chunk(r#"{"content":"Par"}"#), error]));
+    let body = r#"{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"x"}]}"#;
+    let text = hoosh.post("/v1/messages", body).await.text().await.unwrap();
+    assert!(text.contains("event: error") && text.contains("provider `deepseek` "), "{text}");
+    assert!(!text.contains("10.0.0.7"), "{text}");
+}
