@@ -20,6 +20,14 @@ bench *arguments:
     cargo build --locked --release -p hoosh-server --bin hoosh
     cargo run --locked --release -p hoosh-bench -- run --hoosh target/release/hoosh {{ arguments }}
 
+# any bytes at the wire forms, so many seconds at each of their laws
+fuzz seconds="600" *targets:
+    sh fuzz/run.sh {{ seconds }} {{ targets }}
+
+# Claude Code and Codex through the gateway, over providers of other dialects
+agents:
+    sh tests/sdk/run.sh --agents
+
 # ns per plan over 1,000 routes
 bench-plan:
     cargo run --locked --release -p hoosh-router --example plan_bench

@@ -15,6 +15,8 @@ import pytest
 from conftest import CHAT_MODEL, EMBED_MODEL, EMBED_URL, URL, busy_slots, options, seconds_until_idle
 from pydantic import BaseModel
 
+pytestmark = pytest.mark.llama
+
 CAPITAL = [{"role": "user", "content": "What is the capital of France?"}]
 # Keeps the model writing until `max_tokens`; llama.cpp's own field, so it also shows that unknown fields pass through.
 ENDLESS = {"ignore_eos": True}
