@@ -3,15 +3,16 @@
 //! It runs on the thread of `run`, which measures; its own CPU counts for nobody. Every answer is checked: a
 //! proxy that is quick because it drops events would be found out here.
 
+mod lane;
 mod line;
 mod scan;
 
 use std::{net::SocketAddr, time::Duration};
 
-use bytes::Bytes;
 use hyper::{body::Incoming, header::HeaderValue};
 use tokio::{task::JoinSet, time::Instant};
 
+pub(crate) use self::lane::Lane;
 use self::{line::Line, scan::Scanner};
 use crate::{
     failure::{Context, Failure},
@@ -26,16 +27,18 @@ const WARM_CALLS: usize = 20;
 /// Streams opened at a time when many are to be held, well below any listen backlog.
 const OPEN_AT_ONCE: usize = 50;
 
-/// Who is asked, and with which key.
+/// Who is asked, on which lane and with which key.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
+    pub(crate) lane: Lane,
     pub(crate) authorization: HeaderValue,
 }
 
 /// Connections to one target, dialled and warm.
 pub(crate) struct Crew {
+    lane: Lane,
     lines: Vec<Line>,
 }
 
@@ -53,42 +56,12 @@ pub(crate) struct Held {
     _streams: Vec<(Line, Incoming)>,
 }
 
-/// The body of a plain call: about 2 kB, six messages and sampling fields, as an agent sends them.
-pub(crate) fn call_body() -> Bytes {
-    let question = "A worker takes a job from the queue, writes its name beside it and begins. Then the machine \
-                    sleeps for a minute, and when it wakes another worker holds the same job. Which of the two \
-                    may write the result, and how does the store know? ";
-    let messages = serde_json::json!([
-        {"role": "system", "content": "You are a careful engineer. Answer in one paragraph and name the invariant."},
-        {"role": "user", "content": question},
-        {"role": "assistant", "content": "The one with the higher fencing token; the store refuses the other."},
-        {"role": "user", "content": question.repeat(3)},
-        {"role": "assistant", "content": "Then the lease has to carry the epoch, and every write has to say it."},
-        {"role": "user", "content": question.repeat(2)},
-    ]);
-    body(&serde_json::json!({
-        "model": "bench", "messages": messages, "temperature": 0.7, "max_tokens": 256, "user": "bench",
-    }))
-}
-
-/// The body of a streamed call that plays `script`.
-pub(crate) fn stream_body(script: Script) -> Bytes {
-    body(&serde_json::json!({
-        "model": script.to_string(), "stream": true, "stream_options": {"include_usage": true}, "max_tokens": 4096,
-        "messages": [{"role": "user", "content": "Explain leases in one paragraph."}],
-    }))
-}
-
-fn body(value: &serde_json::Value) -> Bytes {
-    Bytes::from(value.to_string())
-}
-
 /// One call on a connection of its own; what a start is timed with.
 ///
 /// # Errors
 /// When the target cannot be reached or answers anything but 200.
 pub(crate) async fn knock(target: &Target) -> Result<(), Failure> {
-    Line::dial(target).await?.call(call_body()).await
+    Line::dial(target).await?.call(target.lane.call_body()).await
 }
 
 /// Opens `count` streams that the mock never ends, each read up to its first text.
@@ -103,7 +76,7 @@ pub(crate) async fn hold(target: &Target, count: usize) -> Result<Held, Failure>
             let target = target.clone();
             opening.spawn(async move {
                 let mut line = Line::dial(&target).await?;
-                let body = line.open(stream_body(Script::Hold)).await?;
+                let body = line.open(target.lane.stream_body(Script::Hold)).await?;
                 Ok::<_, Failure>((line, body))
             });
         }
@@ -120,11 +93,11 @@ impl Crew {
     /// # Errors
     /// When the target cannot be reached or answers wrongly.
     pub(crate) async fn dial(target: &Target, lines: usize) -> Result<Self, Failure> {
-        let mut crew = Self { lines: Vec::with_capacity(lines) };
+        let mut crew = Self { lane: target.lane, lines: Vec::with_capacity(lines) };
         for _ in 0..lines {
             crew.lines.push(Line::dial(target).await?);
         }
-        crew.calls(&call_body(), lines * WARM_CALLS).await?;
+        crew.calls(lines * WARM_CALLS).await?;
         Ok(crew)
     }
 
@@ -132,9 +105,9 @@ impl Crew {
     ///
     /// # Errors
     /// When a call fails.
-    pub(crate) async fn calls(&mut self, body: &Bytes, count: usize) -> Result<Samples, Failure> {
+    pub(crate) async fn calls(&mut self, count: usize) -> Result<Samples, Failure> {
         let share = count.div_ceil(self.lines.len());
-        let body = body.clone();
+        let body = self.lane.call_body();
         self.each(move |_, mut line| {
             let body = body.clone();
             async move {
@@ -158,13 +131,8 @@ impl Crew {
     ///
     /// # Errors
     /// When a call fails.
-    pub(crate) async fn paced(
-        &mut self,
-        body: &Bytes,
-        per_second: u32,
-        count: usize,
-    ) -> Result<Samples, Failure> {
-        let (lines, body) = (self.lines.len(), body.clone());
+    pub(crate) async fn paced(&mut self, per_second: u32, count: usize) -> Result<Samples, Failure> {
+        let (lines, body) = (self.lines.len(), self.lane.call_body());
         let start = Instant::now() + Duration::from_millis(5);
         let step = Duration::from_secs(1) / per_second;
         self.each(move |first, mut line| {
@@ -194,7 +162,7 @@ impl Crew {
     /// When a stream fails, lacks events or has no proper end.
     pub(crate) async fn streams(&mut self, script: Script, count: usize) -> Result<StreamSamples, Failure> {
         let share = count.div_ceil(self.lines.len());
-        let body = stream_body(script);
+        let body = self.lane.stream_body(script);
         self.each(move |_, mut line| {
             let body = body.clone();
             async move {
@@ -244,16 +212,5 @@ impl Merge for StreamSamples {
     fn merge(&mut self, other: Self) {
         self.first.append(other.first);
         self.delay.append(other.delay);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plain_call_is_about_2_kb() {
-        let bytes = call_body().len();
-        assert!((1_800..2_300).contains(&bytes), "{bytes} bytes");
     }
 }

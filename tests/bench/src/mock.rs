@@ -1,8 +1,9 @@
-//! The upstream: OpenAI chat on hyper, with answers that are fixed or scripted by the model's name.
+//! The upstream: OpenAI chat and Anthropic's messages on hyper, with answers that are fixed or scripted by the model's name.
 //!
 //! It runs on one thread, so that on a small machine the proxy under test has a core left.
 
 mod events;
+mod form;
 mod script;
 
 use std::{borrow::Cow, convert::Infallible, process::ExitCode};
@@ -17,9 +18,9 @@ use hyper::{
 };
 use serde::Deserialize;
 
-use self::events::Events;
+use self::{events::Events, form::Form};
 pub(crate) use self::{
-    events::{CONTENT_MARK, DONE},
+    form::{CONTENT_MARK, ENDS},
     script::Script,
 };
 use crate::{
@@ -64,13 +65,17 @@ pub(crate) fn serve(args: &Args) -> Result<ExitCode, Failure> {
 
 async fn answer(request: Request<Incoming>) -> Response<Answer> {
     match (request.method(), request.uri().path()) {
-        (&Method::POST, "/v1/chat/completions") => chat(request).await,
+        (&Method::POST, "/v1/chat/completions") => asked(Form::Chat, request).await,
+        (&Method::POST, "/anthropic/v1/messages") => asked(Form::Messages, request).await,
         (&Method::GET, "/v1/models") => json(StatusCode::OK, MODELS.to_owned()),
-        _ => refusal(StatusCode::NOT_FOUND, "the mock knows /v1/chat/completions and /v1/models"),
+        _ => refusal(
+            StatusCode::NOT_FOUND,
+            "the mock knows /v1/chat/completions, /anthropic/v1/messages and /v1/models",
+        ),
     }
 }
 
-async fn chat(request: Request<Incoming>) -> Response<Answer> {
+async fn asked(form: Form, request: Request<Incoming>) -> Response<Answer> {
     let Ok(body) = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await else {
         return refusal(StatusCode::BAD_REQUEST, "the body broke off or is over 1 MiB");
     };
@@ -79,23 +84,15 @@ async fn chat(request: Request<Incoming>) -> Response<Answer> {
         return refusal(StatusCode::BAD_REQUEST, "the body is no chat request");
     };
     if !asked.stream {
-        return json(StatusCode::OK, completion(&asked.model));
+        return json(StatusCode::OK, form.whole(&asked.model));
     }
     let Some(script) = Script::parse(&asked.model) else {
         return refusal(StatusCode::BAD_REQUEST, "a streamed model is named stream-<events>x<gap>ms or hold");
     };
-    let mut response = Response::new(Either::Right(Events::new(script, &asked.model)));
+    let mut response = Response::new(Either::Right(Events::new(form, script, &asked.model)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
-}
-
-/// About 600 bytes, shaped like what OpenAI sends.
-fn completion(model: &str) -> String {
-    format!(
-        r#"{{"id":"chatcmpl-Bench0000000000000000000000","object":"chat.completion","created":1700000000,"model":{},"choices":[{{"index":0,"message":{{"role":"assistant","content":"A lease is a promise with an end: whoever holds it may act until it runs out, and when it has, nobody needs to ask whether the holder is still alive.","refusal":null,"annotations":[]}},"logprobs":null,"finish_reason":"stop"}}],"usage":{{"prompt_tokens":412,"completion_tokens":36,"total_tokens":448,"prompt_tokens_details":{{"cached_tokens":0,"audio_tokens":0}},"completion_tokens_details":{{"reasoning_tokens":0,"audio_tokens":0}}}},"system_fingerprint":"fp_bench"}}"#,
-        serde_json::Value::from(model)
-    )
 }
 
 const MODELS: &str = r#"{"object":"list","data":[{"id":"bench","object":"model","created":1700000000,"owned_by":"hoosh-bench"}]}"#;
@@ -109,18 +106,4 @@ fn json(status: StatusCode, body: String) -> Response<Answer> {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_completion_is_json_with_usage_and_about_600_bytes() {
-        let text = completion("bench \"quoted\"");
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(value["model"], "bench \"quoted\"");
-        assert_eq!(value["usage"]["total_tokens"], 448);
-        assert!((550..750).contains(&text.len()), "{} bytes", text.len());
-    }
 }

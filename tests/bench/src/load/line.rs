@@ -109,7 +109,7 @@ impl Line {
         let name = self.target.name;
         let request = Request::builder()
             .method(Method::POST)
-            .uri("/v1/chat/completions")
+            .uri(self.target.lane.path())
             .header(header::HOST, "127.0.0.1")
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "*/*")

@@ -4,7 +4,7 @@ use memchr::memmem;
 
 use crate::{
     failure::Failure,
-    mock::{CONTENT_MARK, DONE},
+    mock::{CONTENT_MARK, ENDS},
 };
 
 /// The mock's events are about 250 bytes; whatever lacks an end for this long is not an event stream.
@@ -34,7 +34,7 @@ impl Scanner {
             if let Some(sent) = stamp_of(event) {
                 self.contents += 1;
                 sent_ns(sent);
-            } else if event == DONE {
+            } else if ENDS.iter().any(|end| event.starts_with(end)) {
                 self.done = true;
             }
         }
@@ -67,6 +67,16 @@ mod tests {
             }
             assert_eq!((scanner.contents, scanner.done, seen), (2, true, vec![42, 7]), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn messages_are_events_too() {
+        let stream =
+            b"event: content_block_delta\ndata: {\"delta\":{\"type\":\"text_delta\",\"text\":\"@7\"}}\n\n\
+                       event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+        let (mut scanner, mut seen) = (Scanner::default(), Vec::new());
+        scanner.push(stream, |sent| seen.push(sent)).unwrap();
+        assert_eq!((scanner.contents, scanner.done, seen), (1, true, vec![7]));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A streamed answer as a body: one frame per event, in the order OpenAI sends them.
+//! A streamed answer as a body: one frame per event, in the order the vendor sends them.
 
 use std::{
     convert::Infallible,
@@ -10,22 +10,16 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use super::script::Script;
-use crate::stamp;
-
-/// What stands before the send time in a content event. It is in the text, so it also survives a gateway that
-/// decodes the event and writes it anew.
-pub(crate) const CONTENT_MARK: &[u8] = b"\"content\":\"@";
-
-/// The event that ends a proper stream.
-pub(crate) const DONE: &[u8] = b"data: [DONE]";
+use super::{
+    form::{Form, Pen},
+    script::Script,
+};
 
 /// The body of a streamed answer.
 pub(crate) struct Events {
     script: Script,
     next: Step,
-    /// `data: {...,"choices":[`: the same for every event of the stream, so it is written once.
-    opening: String,
+    pen: Pen,
     /// Ticks between content events; `None` if the script has no gap.
     pace: Option<Interval>,
 }
@@ -44,12 +38,7 @@ enum Step {
 // === impl Events ===
 
 impl Events {
-    pub(crate) fn new(script: Script, model: &str) -> Self {
-        let model = serde_json::Value::from(model);
-        let opening = format!(
-            "data: {{\"id\":\"chatcmpl-Bench0000000000000000000000\",\"object\":\"chat.completion.chunk\",\
-             \"created\":1700000000,\"model\":{model},\"system_fingerprint\":\"fp_bench\",\"choices\":["
-        );
+    pub(super) fn new(form: Form, script: Script, model: &str) -> Self {
         let pace = match script {
             Script::Play { gap, .. } if !gap.is_zero() => {
                 let mut ticks = interval_at(Instant::now() + gap, gap);
@@ -59,22 +48,7 @@ impl Events {
             }
             _ => None,
         };
-        Self { script, next: Step::Role, opening, pace }
-    }
-
-    fn choice(&self, delta: &str, finish: &str) -> String {
-        let opening = &self.opening;
-        format!(
-            "{opening}{{\"index\":0,\"delta\":{delta},\"logprobs\":null,\"finish_reason\":{finish}}}],\"usage\":null}}\n\n"
-        )
-    }
-
-    fn usage(&self) -> String {
-        let (opening, output) = (&self.opening, self.script.events());
-        let total = 412 + output;
-        format!(
-            "{opening}],\"usage\":{{\"prompt_tokens\":412,\"completion_tokens\":{output},\"total_tokens\":{total}}}}}\n\n"
-        )
+        Self { script, next: Step::Role, pen: form.pen(model), pace }
     }
 }
 
@@ -88,9 +62,8 @@ impl Body for Events {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let (text, next) = match self.next {
             Step::Role => {
-                let delta = r#"{"role":"assistant","content":"","refusal":null}"#;
                 let next = if self.script.events() == 0 { Step::Finish } else { Step::Content { sent: 0 } };
-                (self.choice(delta, "null"), next)
+                (self.pen.begin(), next)
             }
             // No waker is kept: the connection's own task sees the client go and drops the body.
             Step::Content { sent: 1 } if self.script == Script::Hold => return Poll::Pending,
@@ -100,12 +73,11 @@ impl Body for Events {
                 }
                 let sent = sent + 1;
                 let more = self.script == Script::Hold || sent < self.script.events();
-                let delta = format!("{{\"content\":\"@{:020}\"}}", stamp::now_ns());
-                (self.choice(&delta, "null"), if more { Step::Content { sent } } else { Step::Finish })
+                (self.pen.content(), if more { Step::Content { sent } } else { Step::Finish })
             }
-            Step::Finish => (self.choice("{}", "\"stop\""), Step::Usage),
-            Step::Usage => (self.usage(), Step::Done),
-            Step::Done => ("data: [DONE]\n\n".to_owned(), Step::End),
+            Step::Finish => (self.pen.finish(), Step::Usage),
+            Step::Usage => (self.pen.usage(self.script.events()), Step::Done),
+            Step::Done => (self.pen.end(), Step::End),
             Step::End => return Poll::Ready(None),
         };
         self.next = next;
@@ -122,7 +94,7 @@ mod tests {
     #[tokio::test]
     async fn every_event_is_a_frame_and_the_end_is_proper() {
         let script = Script::Play { events: 3, gap: std::time::Duration::ZERO };
-        let mut body = Events::new(script, "stream-3x0ms");
+        let mut body = Events::new(Form::Chat, script, "stream-3x0ms");
         let mut frames = Vec::new();
         while let Some(frame) = body.frame().await {
             frames.push(String::from_utf8(frame.unwrap().into_data().unwrap().to_vec()).unwrap());

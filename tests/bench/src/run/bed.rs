@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::{
     cores::Cores,
     failure::{Context, Failure},
-    load::Target,
+    load::{Lane, Target},
     process::{self, Process},
 };
 
@@ -67,8 +67,9 @@ impl Bed {
         let mut command = role("mock", port)?;
         command.env_clear();
         let mut mock = Process::spawn("mock", command, port, folder.path(), cores.ours)?;
+        let address = process::loopback(port);
         let direct =
-            Target { name: "mock", address: process::loopback(port), authorization: authorization.clone() };
+            Target { name: "mock", address, lane: Lane::Passed, authorization: authorization.clone() };
         mock.first_answer(&direct).await?;
         Ok(Self { subject, cores, authorization, direct, proxies: None, _mock: mock, folder })
     }
@@ -118,9 +119,15 @@ impl Bed {
         }
         let mut process = Process::spawn(name, command, port, self.folder.path(), self.cores.proxies)?;
         let authorization = self.authorization.clone();
-        let target = Target { name, address: process::loopback(port), authorization };
+        let address = process::loopback(port);
+        let target = Target { name, address, lane: Lane::Passed, authorization };
         process.first_answer(&target).await?;
         Ok(Proxy { process, target })
+    }
+
+    /// Whether the subject can translate, which a floor cannot.
+    pub(crate) fn translates(&self) -> bool {
+        matches!(self.subject, Subject::Hoosh { .. })
     }
 
     /// A proxy of the rounds.
@@ -144,12 +151,16 @@ impl Bed {
         Ok([self.proxy(Side::Floor)?.resident_mib()?, self.proxy(Side::Subject)?.resident_mib()?])
     }
 
+    /// The two providers of the lanes. The mock answers each dialect below a path of its own, so that a lane that should
+    /// translate cannot pass through unseen.
     fn config(&self, port: u16, extra: &str) -> String {
         let upstream = self.direct.address;
         format!(
             "[server]\nbind = \"127.0.0.1\"\nport = {port}\n\n\
              [[providers]]\ntype = \"openai_compatible\"\nname = \"mock\"\n\
-             base_url = \"http://{upstream}/v1\"\nmodels = [\"*\"]\n\n{extra}"
+             base_url = \"http://{upstream}/v1\"\nmodels = [\"*\"]\n\n\
+             [[providers]]\ntype = \"anthropic\"\nname = \"messages\"\n\
+             base_url = \"http://{upstream}/anthropic/v1\"\napi_key = \"bench\"\n\n{extra}"
         )
     }
 }

@@ -6,17 +6,21 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::{Serialize, Serializer};
 
 use super::{
-    rounds::{Beside, STALL, Tally, Versus},
+    rounds::{Beside, STALL, Tally, Translated, Versus},
     size::PACES,
     standing::Standing,
 };
 use crate::{
     failure::{Context, Failure},
+    load::Lane,
     samples::{Quantiles, median},
 };
 
 /// What hoosh may cost in CPU, in added latency and in added delay, in floors.
 const RATIO_MAX: f64 = 1.5;
+
+/// What an event that is read and written anew may cost, in events passed through by the same hoosh.
+const TRANSLATED_RATIO_MAX: f64 = 3.0;
 
 /// MiB resident with nothing to do.
 const IDLE_MIB_MAX: f64 = 15.0;
@@ -104,6 +108,9 @@ impl Report {
             Row::versus("CPU per streamed event", &tally.event_cpu, ratio),
             Row::versus("CPU per event of a burst", &tally.burst_cpu, None),
         ];
+        for (lane, translated) in Lane::TRANSLATED.iter().zip(&tally.translated) {
+            rows.extend(Row::translated(lane.name(), translated));
+        }
         rows.extend(Row::added("added to a call, one at a time", &tally.alone));
         for (pace, beside) in PACES.iter().zip(&tally.paced) {
             rows.extend(Row::added(&format!("added to a call, {pace} calls/s"), beside));
@@ -152,6 +159,11 @@ impl fmt::Display for Report {
         for note in &self.notes {
             writeln!(f, "{note}")?;
         }
+        writeln!(
+            f,
+            "* translated by {} beside passed through by it, which stands under \"floor\"",
+            self.subject
+        )?;
         write!(f, "figures are medians of rounds; \"rounds\" is the lowest and the highest ratio of a round")
     }
 }
@@ -178,6 +190,19 @@ impl Row {
             observed: versus.rounds.clone(),
         };
         row.judged()
+    }
+
+    /// Three rows, in whose `floor` stands what passing through costs the subject; none if it cannot translate.
+    fn translated(lane: &str, translated: &Translated) -> Vec<Self> {
+        if translated.call_cpu.rounds[0].is_empty() {
+            return Vec::new();
+        }
+        let most = Some(Bar::Ratio(TRANSLATED_RATIO_MAX));
+        vec![
+            Self::versus(&format!("{lane}, CPU per plain call *"), &translated.call_cpu, None),
+            Self::versus(&format!("{lane}, CPU per streamed event *"), &translated.event_cpu, most),
+            Self::versus(&format!("{lane}, CPU per event of a burst *"), &translated.burst_cpu, None),
+        ]
     }
 
     /// Two rows, p50 and p99; none if the phase was left out.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    load::{self, Crew, Target},
+    load::{Crew, Lane, Target},
     mock::Script,
     samples::{Quantiles, Samples},
 };
@@ -38,6 +38,17 @@ pub(crate) struct Stalls {
     late: usize,
 }
 
+/// What translating costs beside passing through, both in the subject: one value per round, passed through first.
+#[derive(Default)]
+pub(crate) struct Translated {
+    /// CPU per plain call, in microseconds.
+    pub(crate) call_cpu: Versus,
+    /// CPU per steady event, in microseconds.
+    pub(crate) event_cpu: Versus,
+    /// CPU per burst event, in microseconds.
+    pub(crate) burst_cpu: Versus,
+}
+
 /// Everything that the rounds brought.
 #[derive(Default)]
 pub(crate) struct Tally {
@@ -55,6 +66,8 @@ pub(crate) struct Tally {
     pub(crate) first: Beside,
     /// Delay of an event.
     pub(crate) delay: Beside,
+    /// Each of [`Lane::TRANSLATED`]; empty if the subject cannot translate.
+    pub(crate) translated: [Translated; 2],
     /// Late events of both sides, floor first.
     pub(crate) stalls: [Stalls; 2],
 }
@@ -71,22 +84,28 @@ impl Tally {
         order.rotate_left((round % 2) as usize);
 
         for side in order {
-            let cpu = call_cpu(bed.proxy(side)?, size.cpu_calls).await?;
+            let cpu = call_cpu(bed.proxy(side)?, Lane::Passed, size.cpu_calls).await?;
             self.call_cpu.rounds[side as usize].push(cpu);
         }
         for side in order {
-            let cpu = event_cpu(bed.proxy(side)?, size.steady, STREAM_LINES, size.steady_streams).await?;
+            let cpu = steady_cpu(bed.proxy(side)?, Lane::Passed, size).await?;
             self.event_cpu.rounds[side as usize].push(cpu);
         }
         for side in order {
-            let cpu = event_cpu(bed.proxy(side)?, BURST, LINES, size.burst_streams).await?;
+            let cpu = burst_cpu(bed.proxy(side)?, Lane::Passed, size).await?;
             self.burst_cpu.rounds[side as usize].push(cpu);
+        }
+
+        if bed.translates() {
+            for (lane, translated) in Lane::TRANSLATED.into_iter().zip(&mut self.translated) {
+                translated.measure(bed.proxy(Side::Subject)?, lane, size).await?;
+            }
         }
 
         let targets = [None, Some(order[0]), Some(order[1])];
         for side in targets {
             let mut crew = Crew::dial(target(bed, side)?, 1).await?;
-            let samples = crew.calls(&load::call_body(), size.timed_calls).await?;
+            let samples = crew.calls(size.timed_calls).await?;
             self.alone.push(side, samples);
         }
         for (pace, beside) in PACES.iter().zip(&mut self.paced) {
@@ -94,7 +113,7 @@ impl Tally {
             let count = (f64::from(*pace) * paced_for.as_secs_f64()) as usize;
             for side in targets {
                 let mut crew = Crew::dial(target(bed, side)?, PACED_LINES).await?;
-                beside.push(side, crew.paced(&load::call_body(), *pace, count).await?);
+                beside.push(side, crew.paced(*pace, count).await?);
             }
         }
         for side in targets {
@@ -120,24 +139,56 @@ fn target(bed: &Bed, side: Option<Side>) -> Result<&Target, Failure> {
     })
 }
 
-async fn call_cpu(proxy: &Proxy, calls: usize) -> Result<f64, Failure> {
-    let mut crew = Crew::dial(&proxy.target, LINES).await?;
+async fn call_cpu(proxy: &Proxy, lane: Lane, calls: usize) -> Result<f64, Failure> {
+    let mut crew = Crew::dial(&Target { lane, ..proxy.target.clone() }, LINES).await?;
     let before = proxy.process.cpu()?;
-    crew.calls(&load::call_body(), calls).await?;
+    crew.calls(calls).await?;
     Ok(micros_each(proxy.process.cpu()?.saturating_sub(before), calls))
 }
 
 /// The call around a stream is in the number too: a hundredth of it per event in a steady stream of a hundred.
-async fn event_cpu(proxy: &Proxy, script: Script, lines: usize, streams: usize) -> Result<f64, Failure> {
-    let mut crew = Crew::dial(&proxy.target, lines).await?;
+async fn event_cpu(
+    proxy: &Proxy,
+    lane: Lane,
+    script: Script,
+    lines: usize,
+    streams: usize,
+) -> Result<f64, Failure> {
+    let mut crew = Crew::dial(&Target { lane, ..proxy.target.clone() }, lines).await?;
     let before = proxy.process.cpu()?;
     crew.streams(script, streams).await?;
     let events = streams * script.events() as usize;
     Ok(micros_each(proxy.process.cpu()?.saturating_sub(before), events))
 }
 
+async fn steady_cpu(proxy: &Proxy, lane: Lane, size: &Size) -> Result<f64, Failure> {
+    event_cpu(proxy, lane, size.steady, STREAM_LINES, size.steady_streams).await
+}
+
+async fn burst_cpu(proxy: &Proxy, lane: Lane, size: &Size) -> Result<f64, Failure> {
+    event_cpu(proxy, lane, BURST, LINES, size.burst_streams).await
+}
+
 fn micros_each(cpu: Duration, count: usize) -> f64 {
     cpu.as_secs_f64() * 1e6 / count as f64
+}
+
+// === impl Translated ===
+
+impl Translated {
+    /// Passing through is measured again right before: what was measured a minute ago is no neighbour.
+    async fn measure(&mut self, subject: &Proxy, lane: Lane, size: &Size) -> Result<(), Failure> {
+        for (at, lane) in [Lane::Passed, lane].into_iter().enumerate() {
+            self.call_cpu.rounds[at].push(call_cpu(subject, lane, size.cpu_calls).await?);
+        }
+        for (at, lane) in [Lane::Passed, lane].into_iter().enumerate() {
+            self.event_cpu.rounds[at].push(steady_cpu(subject, lane, size).await?);
+        }
+        for (at, lane) in [Lane::Passed, lane].into_iter().enumerate() {
+            self.burst_cpu.rounds[at].push(burst_cpu(subject, lane, size).await?);
+        }
+        Ok(())
+    }
 }
 
 // === impl Beside ===
