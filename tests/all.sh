@@ -1,10 +1,10 @@
 #!/bin/sh
-# All tests of hoosh: unit, laws, documentation, the promises through the real binary, the layers, and the official SDKs
-# against a real llama-server.
+# All tests of hoosh: unit, laws, documentation, a short fuzzing of the wire forms, the promises through the real binary,
+# the layers, and the official SDKs against a real llama-server.
 #
 #   sh tests/all.sh
 #
-# Needs Rust (rust-toolchain.toml), python3 and node with npm; installs the rest below target/real (see
+# Needs Rust (rust-toolchain.toml), a C++ compiler, python3 and node with npm; installs the rest below target/real (see
 # examples/llama/install.sh and tests/sdk/run.sh). HOOSH_FIXTURES may name a folder of recorded provider traffic.
 set -eu
 cd "$(dirname -- "$0")/.."
@@ -18,6 +18,9 @@ fi
 cargo build --locked -p hoosh-server --bin hoosh
 cargo test --locked --workspace --all-features --quiet
 python3 tests/layers.py
+
+# Some ten seconds for each wire form's laws, the same inputs every time; `just fuzz` looks longer and elsewhere.
+HOOSH_FUZZ_SEED=1 HOOSH_FUZZ_RUNS=300000 sh fuzz/run.sh 120
 
 HOOSH_BIN=${CARGO_TARGET_DIR:-$PWD/target}/debug/hoosh
 export HOOSH_BIN
