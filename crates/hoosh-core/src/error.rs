@@ -22,6 +22,16 @@ pub enum HooshError {
     /// The call asked that nothing be lost, and every candidate would lose something: what, by provider.
     #[error("{}", Lossy(.0))]
     Lossy(Vec<(String, Vec<FidelityNote>)>),
+    /// Nobody could be asked, because all who have the model are let alone for now.
+    #[error("nobody can be asked for now{}", Considered(.considered))]
+    Resting {
+        /// Who, each with the reason.
+        considered: Vec<(String, String)>,
+        /// When the first of them may be asked again.
+        after: Duration,
+        /// Whether all of them are over their rate limits.
+        limited: bool,
+    },
     /// Every candidate failed, or one failed in a way that no other can mend.
     #[error("{}", Attempts(.0))]
     Upstream(Vec<UpstreamFailure>),
@@ -157,6 +167,13 @@ impl From<&HooshError> for Problem {
             HooshError::Refused(refusal) => {
                 Self::new(ProblemKind::Permission, refusal.guard.clone(), refusal.reason.clone())
             }
+            HooshError::Resting { after, limited, .. } => {
+                let (kind, code) = match limited {
+                    true => (ProblemKind::RateLimited, "rate_limit_exceeded"),
+                    false => (ProblemKind::Unavailable, "providers_resting"),
+                };
+                Self { retry_after: Some(*after), ..Self::new(kind, code, error.to_string()) }
+            }
             HooshError::Upstream(failures) => match verdict(failures) {
                 Some(failure) => failure.into(),
                 None => Self::new(ProblemKind::Unavailable, "no_provider", "no provider could be asked"),
@@ -199,9 +216,10 @@ impl From<&UpstreamFailure> for Problem {
     fn from(failure: &UpstreamFailure) -> Self {
         let kind = match failure.kind {
             FailureKind::Invalid if failure.status == Some(413) => ProblemKind::TooLarge,
-            FailureKind::Invalid | FailureKind::ContextLength | FailureKind::Unsupported => {
-                ProblemKind::InvalidRequest
-            }
+            FailureKind::Invalid
+            | FailureKind::ContextLength
+            | FailureKind::ContentPolicy
+            | FailureKind::Unsupported => ProblemKind::InvalidRequest,
             FailureKind::NotFound => ProblemKind::NotFound,
             FailureKind::RateLimited => ProblemKind::RateLimited,
             FailureKind::Timeout => ProblemKind::Timeout,
@@ -222,6 +240,7 @@ impl From<&UpstreamFailure> for Problem {
             FailureKind::NotFound => "model_not_found",
             FailureKind::Invalid => "invalid_request",
             FailureKind::ContextLength => "context_length_exceeded",
+            FailureKind::ContentPolicy => "content_policy_violation",
             FailureKind::Unsupported => "unsupported",
         };
         let caller = failure.fault == Fault::Caller;

@@ -55,6 +55,8 @@ pub enum FailureKind {
     Invalid,
     /// It says the prompt is longer than the model's context.
     ContextLength,
+    /// The provider's policy does not allow what it holds.
+    ContentPolicy,
     /// It cannot do what was asked: embeddings on a chat model, a dialect it does not speak.
     Unsupported,
 }
@@ -132,7 +134,7 @@ impl UpstreamFailure {
             FailureKind::NotFound | FailureKind::ContextLength | FailureKind::Unsupported => {
                 (Fault::Caller, Retry::Elsewhere)
             }
-            FailureKind::Invalid => (Fault::Caller, Retry::Never),
+            FailureKind::Invalid | FailureKind::ContentPolicy => (Fault::Caller, Retry::Never),
         };
         Self {
             provider: String::new(),
@@ -192,6 +194,24 @@ impl std::error::Error for UpstreamFailure {}
 // === impl FailureKind ===
 
 impl FailureKind {
+    /// One word for events and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Broken => "broken",
+            Self::Timeout => "timeout",
+            Self::Garbage => "garbage",
+            Self::RateLimited => "rate_limited",
+            Self::Failed => "failed",
+            Self::Credentials => "credentials",
+            Self::NotFound => "not_found",
+            Self::Invalid => "invalid",
+            Self::ContextLength => "context_length",
+            Self::ContentPolicy => "content_policy",
+            Self::Unsupported => "unsupported",
+        }
+    }
+
     /// Whether the provider did not say it, but we saw it.
     pub fn is_of_the_connection(self) -> bool {
         matches!(self, Self::Connect | Self::Broken | Self::Timeout | Self::Garbage)
@@ -211,6 +231,7 @@ impl fmt::Display for FailureKind {
             Self::NotFound => "does not know the model",
             Self::Invalid => "refused the request",
             Self::ContextLength => "has too small a context",
+            Self::ContentPolicy => "does not allow what the request holds",
             Self::Unsupported => "cannot do this",
         })
     }

@@ -56,6 +56,6 @@ pub use request::{
     Signature,
 };
 pub use response::{Choice, FinishReason, InferenceResponse};
-pub use stream::{Fold, StreamEvent, fold};
+pub use stream::{Fold, StreamEvent, fold, unfold};
 pub use tool::{HostedTool, ToolCall, ToolChoice, ToolDefinition, ToolResult};
 pub use usage::{Provenance, Usage};

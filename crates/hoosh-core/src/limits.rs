@@ -182,6 +182,12 @@ pub const COUNTED_TEXT_BYTES_MAX: usize = 4 << 20;
 /// Most text of a call whose tokens are counted exactly: 64 KiB, some 5 ms at worst. Of a longer one so much is counted.
 pub const COUNTED_EXACTLY_BYTES_MAX: usize = 64 << 10;
 
+/// Calls that may wait in line before a provider by default: 100. At a second each, the last one waits for two minutes.
+pub const QUEUE_WAITING: usize = 100;
+
+/// Callers whose tries after the first are counted: 4,096.
+pub const RETRY_BUDGETS_MAX: usize = 4_096;
+
 /// Longest request body kept beside its stream for counting, should the provider report no usage: 1 MiB.
 ///
 /// Of a longer one the prompt is not counted: a thousand streams must not hold a thousand prompts of that size.
@@ -192,3 +198,110 @@ pub const RESPONSES_BYTES_MAX: u64 = 64 << 20;
 
 /// How long such an answer is kept: 24 h. OpenAI keeps them for 30 days, on disk.
 pub const RESPONSES_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Rest of an endpoint that is over its rate limit and does not say until when: 1 s. Limits of requests per minute refill
+/// steadily, so that a second later some are free again.
+pub const RATE_LIMIT_REST: Duration = Duration::from_secs(1);
+
+/// Longest time that a provider's word on when to come back is kept: 1 h. One that says more is asked then, by one call.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// When those are told to come back who ask while one call finds out whether an endpoint is well: in 1 s, when most such
+/// calls are over.
+pub const RECOVERY_HINT: Duration = Duration::from_secs(1);
+
+/// How long a provider on this machine that gives no sign of life is let alone at a time: 5 s, the time between two of them.
+pub const OFFLINE_REST: Duration = Duration::from_secs(5);
+
+/// Longest time that one call is waited for to find out whether an endpoint is well again: 60 s. Then the next one may.
+pub const RECOVERY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Part by which a rest may be longer than it should be: a tenth, so that many gateways do not come back at once.
+pub const REST_JITTER: f64 = 0.1;
+
+/// How long the times of past calls count: 30 s, in which a model on this machine answers a few calls.
+pub const LATENCY_MEMORY: Duration = Duration::from_secs(30);
+
+/// Models of one provider whose health is kept: 1,024. Callers can name any model where a route takes all.
+pub const ENDPOINTS_PER_PROVIDER_MAX: usize = 1_024;
+
+/// How often the configuration's file is looked at where its changes are watched for: every 2 s. A change is taken when two
+/// looks in a row find the same, so that a file in the middle of being written is not read.
+///
+/// Looking is reading: a file of some KiB, which costs nothing. Times of change are too coarse, or kept by copying, to rely on.
+pub const CONFIG_WATCH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Signs of life in a row that a provider on this machine may miss until it counts as offline: 3. The first makes it a
+/// suspect, which is still asked.
+pub const HEARTBEATS_MISSED_MAX: u32 = 3;
+
+/// First wait before a candidate is asked again: 250 ms, then twice as long each time.
+pub const RETRY_BACKOFF_FIRST: Duration = Duration::from_millis(250);
+
+/// Longest wait between two tries: 8 s.
+pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(8);
+
+/// Tries of the same candidate after its first that a caller may save up: 10. Each call adds a tenth, so that a provider
+/// that fails all of the time gets a tenth more calls and not twice as many.
+pub const RETRY_BUDGET_MAX: u32 = 10;
+
+/// Calls that earn one such try: 10.
+pub const RETRY_BUDGET_CALLS: u32 = 10;
+
+/// Time that takes a waiting call one tier up: 10 s, about what a chat model needs for one answer.
+///
+/// Shorter, and tiers would mean little wherever somebody waits longer than one answer takes. The lowest comes up to the
+/// highest after 30 s, half of the 60 s that common proxies wait for an answer.
+pub const QUEUE_AGE_STEP: Duration = Duration::from_secs(10);
+
+/// Callers that one tier of a queue remembers although none of their calls waits: 1,024, some 200 KiB.
+///
+/// They had more than their share and would be first again without it. Who has the least too much is forgotten first.
+pub const QUEUE_CALLERS_MAX: usize = 1_024;
+
+/// Calls over which a queue averages how long one takes: about 8. One odd answer does not turn the next callers away,
+/// and a provider that became slow is noticed within a dozen.
+pub const QUEUE_SERVICE_CALLS: u32 = 8;
+
+/// Memory for cached answers by default: 64 MiB, some 20,000 answers of a page each.
+///
+/// It is more than the whole gateway takes beside it, and little beside a model.
+pub const CACHE_BYTES_MAX: u64 = 64 << 20;
+
+/// Largest answer that is cached: 4 MiB, a hundred embeddings of 3,072 dimensions as JSON.
+///
+/// So much of each answer is held until its end, of all together as much as the cache may hold. What is longer is not written by a model but made of pictures or sound.
+pub const CACHED_ANSWER_BYTES_MAX: usize = 4 << 20;
+
+/// Longest request that is looked for in the cache: 1 MiB, which takes some 5 ms to read and to hash.
+///
+/// A longer one carries pictures or books, and is seldom asked again word for word.
+pub const CACHED_REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// How long a cached answer is given again by default: 300 s, as in hoosh 1.3.
+///
+/// Long enough for a burst of the same question, short enough that a provider's new version of a model soon shows.
+pub const CACHE_AGE_MAX: Duration = Duration::from_secs(300);
+
+/// Failures of the same call by others that a waiting call waits through before it asks for itself: 2.
+///
+/// One more try is often enough; with more, calls that wait in a row for a provider that is down would wait ever longer.
+pub const CACHE_FAILURES_WAITED_MAX: usize = 2;
+
+/// Longest time a call waits for the same call of another: 600 s, as long as one attempt may take by default.
+///
+/// The other may go on behind a client that reads slowly.
+pub const CACHE_WAIT_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// Events that are kept for a listener that is slower than they come: 1,024, below 1 MiB with the longest names.
+///
+/// That is a second of a busy gateway, in which a listener may wait for a disk or a network. All listeners share them, and
+/// while nobody listens nothing is kept.
+pub const EVENTS_KEPT_MAX: usize = 1_024;
+
+/// Listeners of `GET /v1/events` at once: 64. Each is woken by each event, on the task of the call that tells it.
+pub const EVENT_LISTENERS_MAX: usize = 64;
+
+/// How often a line is sent to those who listen for events: every 15 s, before common proxies close a silent connection
+/// (nginx after 60 s, some home routers after 30).
+pub const EVENTS_COMMENT_INTERVAL: Duration = Duration::from_secs(15);

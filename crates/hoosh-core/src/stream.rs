@@ -167,6 +167,70 @@ pub fn fold<I: IntoIterator<Item = StreamEvent>>(events: I) -> InferenceResponse
     sum.finish()
 }
 
+/// A whole answer as the events of a stream, whose [`fold`] it is.
+///
+/// What no event has a place for is left out: unknown fields of texts and of tool calls, and what the envelope around the
+/// answer says (rate limits, notes).
+pub fn unfold(reply: &InferenceResponse) -> Vec<StreamEvent> {
+    let (id, model) = (reply.id.clone(), reply.model.clone());
+    let mut events = vec![StreamEvent::Start { id, model, created: reply.created }];
+    if !reply.extra.is_empty() {
+        events.push(StreamEvent::Extra { choice: None, fields: reply.extra.clone() });
+    }
+    reply.choices.iter().for_each(|choice| unfold_choice(choice, &mut events));
+    events.extend(reply.usage.map(StreamEvent::Usage));
+    events
+}
+
+fn unfold_choice(whole: &Choice, events: &mut Vec<StreamEvent>) {
+    let (choice, mut calls) = (whole.index, 0);
+    if !whole.extra.is_empty() {
+        events.push(StreamEvent::Extra { choice: Some(choice), fields: whole.extra.clone() });
+    }
+    let mut before: Option<&Part> = None;
+    for part in &whole.parts {
+        // Two of a kind would run together.
+        if before.is_some_and(|before| is_text_of_a_kind(&before.kind, &part.kind)) {
+            events.push(StreamEvent::PartEnd { choice });
+        }
+        before = Some(part);
+        match &part.kind {
+            PartKind::Text(delta) => events.push(StreamEvent::Text { choice, delta: delta.clone() }),
+            PartKind::Reasoning(delta) => {
+                events.push(StreamEvent::Reasoning { choice, delta: delta.clone() })
+            }
+            PartKind::Refusal(delta) => events.push(StreamEvent::Refusal { choice, delta: delta.clone() }),
+            PartKind::ToolCall(made) => {
+                let (call, id, name) = (calls, made.id.clone(), made.name.clone());
+                calls += 1;
+                events.push(StreamEvent::ToolCallStart { choice, call, id, name });
+                let arguments = made.arguments.clone();
+                events.push(StreamEvent::ToolCallDelta { choice, call, arguments });
+            }
+            _ => {
+                // With all that belongs to it.
+                events.push(StreamEvent::Part { choice, part: part.clone() });
+                continue;
+            }
+        }
+        events.extend(
+            part.citations.iter().cloned().map(|citation| StreamEvent::Citation { choice, citation }),
+        );
+        events.extend(part.signature.clone().map(|signature| StreamEvent::Signature { choice, signature }));
+    }
+    events.extend(whole.logprobs.clone().map(|json| StreamEvent::Logprobs { choice, json }));
+    events.extend(whole.finish_reason.clone().map(|reason| StreamEvent::Finish { choice, reason }));
+}
+
+fn is_text_of_a_kind(one: &PartKind, other: &PartKind) -> bool {
+    matches!(
+        (one, other),
+        (PartKind::Text(_), PartKind::Text(_))
+            | (PartKind::Reasoning(_), PartKind::Reasoning(_))
+            | (PartKind::Refusal(_), PartKind::Refusal(_))
+    )
+}
+
 /// The sum of a stream's events so far.
 #[derive(Debug, Clone, Default)]
 pub struct Fold {
@@ -302,4 +366,52 @@ fn joined_logprobs(before: RawJson, after: RawJson) -> RawJson {
         }
     }
     RawJson::from_value(&sum).unwrap_or(before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::Dialect;
+
+    #[test]
+    fn an_answer_is_the_sum_of_its_events() {
+        let raw = |text: &str| RawJson::parse(text).unwrap();
+        let mut extra = Extra::default();
+        extra.insert("odd", raw("1.50"));
+        let call = |id: &str| ToolCall {
+            id: id.into(),
+            name: "t".into(),
+            arguments: "{}".into(),
+            ..ToolCall::default()
+        };
+        let signature = Signature { maker: Dialect::Anthropic, value: "s".into() };
+        let signed = Part { signature: Some(signature), ..PartKind::Reasoning("hm".into()).into() };
+        let other = PartKind::Other { maker: Dialect::Anthropic, kind: "k".into(), json: raw("{}") };
+        let parts = vec![
+            signed,
+            PartKind::Reasoning("aha".into()).into(),
+            Part::text("one"),
+            Part::text("two"),
+            other.into(),
+            PartKind::ToolCall(call("a")).into(),
+            PartKind::ToolCall(call("b")).into(),
+        ];
+        let first = Choice {
+            parts,
+            finish_reason: Some(FinishReason::ToolCalls),
+            logprobs: Some(raw(r#"{"content":[1]}"#)),
+            extra: extra.clone(),
+            ..Choice::default()
+        };
+        let second = Choice { index: 1, parts: vec![Part::text("three")], ..Choice::default() };
+        let reply = InferenceResponse {
+            id: "c1".into(),
+            model: "m".into(),
+            created: Some(7),
+            usage: Some(Usage { output: Some(2), ..Usage::default() }),
+            extra,
+            ..InferenceResponse::from_choices(vec![first, second])
+        };
+        assert_eq!(fold(unfold(&reply)), reply);
+    }
 }

@@ -73,6 +73,8 @@ fn by_words(failure: UpstreamFailure) -> UpstreamFailure {
         FailureKind::Credentials
     } else if failure.kind == FailureKind::Invalid && says("prompt is too long") {
         FailureKind::ContextLength
+    } else if failure.kind == FailureKind::Invalid && says("content filtering policy") {
+        FailureKind::ContentPolicy
     } else {
         return failure;
     };

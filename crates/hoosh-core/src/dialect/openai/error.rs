@@ -127,6 +127,9 @@ fn kind_by_words(status: u16, code: Option<&str>, message: &str) -> Option<Failu
         Some("context_length_exceeded" | "exceed_context_size_error") => {
             return Some(FailureKind::ContextLength);
         }
+        // OpenAI's word, and Azure's (platform.openai.com/docs/guides/error-codes, learn.microsoft.com/azure/ai-services/openai,
+        // read 2026-11-24).
+        Some("content_policy_violation" | "content_filter") => return Some(FailureKind::ContentPolicy),
         Some("model_not_found") => return Some(FailureKind::NotFound),
         // The account is out of credit: waiting does not help, another provider does.
         Some("insufficient_quota") => return Some(FailureKind::Credentials),
