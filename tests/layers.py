@@ -18,8 +18,8 @@ FLOOR = {
 }
 # Whose graph, with default features, must hold no copyleft crate. hoosh-tools and the binary may.
 PERMISSIVE = ["hoosh-core", "hoosh-providers", "hoosh-router", "hoosh-budget", "hoosh-audit", "hoosh-client", "hoosh-gateway"]
-# Crates that need no tokio: values in, values out.
-NO_RUNTIME = ["hoosh-core", "hoosh-router"]
+# Crates that need no tokio: values in, values out. The router's loop waits between two tries, by tokio's clock.
+NO_RUNTIME = ["hoosh-core"]
 
 
 def metadata():

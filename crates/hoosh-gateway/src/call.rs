@@ -8,11 +8,13 @@ use hoosh_core::dialect::{
     Dialect, Head, Operation, Quirks, ReplyContext, RequestLine, Target, resolve_responses_references,
     take_responses_previous_id,
 };
-use hoosh_core::{Fidelity, HooshError, InferenceRequest, InvalidRequest};
+use hoosh_core::{Fidelity, HooshError, InferenceRequest, InvalidRequest, NanoUsd};
+use hoosh_router::Tier;
 use http::HeaderMap;
 use memchr::memmem::{self, Finder};
 use uuid::Uuid;
 
+use crate::cache::CacheControl;
 use crate::responses::{Keeper, Responses, Turn};
 
 /// One call on its way.
@@ -32,6 +34,16 @@ pub struct Call {
     pub headers: HeaderMap,
     /// What is done about parts that a provider cannot be told; `None`: what the route says, or the gateway.
     pub fidelity: Option<Fidelity>,
+    /// Whether only models on this machine or network may see it.
+    pub local_only: bool,
+    /// Most that it may cost, as estimated beforehand.
+    pub max_cost: Option<NanoUsd>,
+    /// The conversation it belongs to, which goes to the same candidate among equals.
+    pub session: Option<String>,
+    /// Its place in line where it has to wait.
+    pub tier: Tier,
+    /// What its caller wants of the cache.
+    pub cache: CacheControl,
     /// The answer that the request goes on from, if it names one.
     previous: Option<String>,
     /// The conversation that the request goes on from, if it names one that is kept here.
@@ -92,6 +104,11 @@ impl Call {
             body,
             headers: HeaderMap::new(),
             fidelity: None,
+            local_only: false,
+            max_cost: None,
+            session: None,
+            tier: Tier::default(),
+            cache: CacheControl::ANY,
             previous: None,
             history: None,
             responses: None,

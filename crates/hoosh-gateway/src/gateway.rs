@@ -1,5 +1,6 @@
 //! The way of a call. READ THIS FIRST.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,29 +8,63 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{
-    Fidelity, HooshError, LlmProvider, ModelInfo, NoRoute, ProviderHealth, UpstreamFailure, rate_limit,
+    FailureKind, Fidelity, HooshError, LlmProvider, ModelInfo, NoRoute, ProviderHealth, UpstreamFailure,
+    rate_limit,
 };
-use hoosh_router::{Attempted, Candidate, Plan, Query, Router, attempt, near};
-use tokio::time::timeout;
+use hoosh_router::{
+    Attempt, Attempted, Candidate, Opening, Permit, Plan, Query, QueueLimits, QueueStatus, RetryBudget,
+    Router, Terms, near,
+};
+use http::HeaderMap;
+use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::cache::{CacheUse, Found, Looked, ResponseCache};
 use crate::call::Call;
+use crate::events::{EventBus, Happened, Listener};
 use crate::guard::Guard;
 use crate::lane::{self, Answer, AnswerBody};
+use crate::lines::Lines;
 use crate::listing::Listings;
+use crate::needs;
 use crate::reply::{Reply, ReplyBody, ReplyHead, ReplyStream};
 use crate::responses::Responses;
-use crate::settle::{Observer, Outcome, Settlement};
+use crate::retries::Retries;
+use crate::settle::{FailedAttempt, Observer, Outcome, Settlement};
 
 /// A gateway: everything between a request's bytes and an answer's, but for HTTP.
 pub struct Gateway {
     router: Router,
     guards: Vec<Arc<dyn Guard>>,
+    /// The events among them.
     observers: Arc<[Arc<dyn Observer>]>,
+    events: EventBus,
     listings: Listings,
     answer_time_max: Option<Duration>,
     fidelity: Fidelity,
+    fallbacks: Fallbacks,
     /// What `previous_response_id` goes on from.
     responses: Arc<Responses>,
+    retries: Arc<Retries>,
+    lines: Lines,
+    /// Answers that are given again; `None`: every call is asked.
+    cache: Option<Arc<ResponseCache>>,
+}
+
+/// Models that are asked where another request would be the only help, by their names or aliases. Empty: the caller is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fallbacks {
+    /// For a prompt that was too long for all who were asked.
+    pub context_length: Vec<String>,
+    /// For a request that the policy of who was asked does not allow.
+    pub content_policy: Vec<String>,
+}
+
+/// What is kept of an attempt until its answer ends.
+pub(crate) struct Held {
+    /// Tells the health of who answers how it ended.
+    attempt: Attempt,
+    /// The place among those that it answers at once.
+    permit: Option<Permit>,
 }
 
 /// Puts a [`Gateway`] together.
@@ -37,8 +72,24 @@ pub struct GatewayBuilder {
     router: Router,
     guards: Vec<Arc<dyn Guard>>,
     observers: Vec<Arc<dyn Observer>>,
+    events: EventBus,
     answer_time_max: Option<Duration>,
     fidelity: Fidelity,
+    fallbacks: Fallbacks,
+    lines: Vec<(String, QueueLimits)>,
+    cache: Option<Arc<ResponseCache>>,
+    kept: Kept,
+}
+
+/// What a gateway has of the one before it.
+#[derive(Default)]
+struct Kept {
+    responses: Option<Arc<Responses>>,
+    retries: Arc<Retries>,
+    listings: Option<Listings>,
+    lines: Lines,
+    /// Providers that are other servers under the same names.
+    moved: BTreeSet<String>,
 }
 
 /// How one provider is.
@@ -59,8 +110,13 @@ impl Gateway {
             router,
             guards: Vec::new(),
             observers: Vec::new(),
+            events: EventBus::new(),
             answer_time_max: None,
             fidelity: Fidelity::default(),
+            fallbacks: Fallbacks::default(),
+            lines: Vec::new(),
+            cache: None,
+            kept: Kept::default(),
         }
     }
 
@@ -78,7 +134,7 @@ impl Gateway {
         call.recall(&self.responses);
         let mut settlement = Settlement::open(&call, Arc::clone(&self.observers));
         match self.run(&call, &mut settlement).await {
-            Ok((answer, head)) => Ok(settle(answer, head, call.dialect, settlement)),
+            Ok((answer, head, held)) => Ok(settle(answer, head, held, call.dialect, settlement)),
             Err(error) => {
                 settlement.settle(Outcome::Failed(error.clone()));
                 Err(error)
@@ -86,34 +142,72 @@ impl Gateway {
         }
     }
 
-    async fn run(&self, call: &Call, settlement: &mut Settlement) -> Result<(Answer, ReplyHead), HooshError> {
+    async fn run(
+        &self,
+        call: &Call,
+        settlement: &mut Settlement,
+    ) -> Result<(Answer, ReplyHead, Option<Held>), HooshError> {
         for guard in &self.guards {
             guard.check(call)?; // nothing is spent yet
         }
+        if let Some(found) = self.look(call, settlement).await? {
+            let (answer, head) = again(found, call, settlement);
+            return Ok((answer, head, None));
+        }
         let plan = self.faithful(call, self.plan(call).await?)?;
-        let Attempted { value: answer, candidate, failures } = self.attempt(call, &plan, settlement).await?;
+        let budget = self.retries.of(&call.caller);
+        let mut asked = self.attempt(call, &plan, &budget, settlement).await;
+        let other = match &asked {
+            Err(error) => self.fallback(call, error),
+            Ok(_) => None,
+        };
+        if let (Some(other), Err(HooshError::Upstream(before))) = (&other, &asked) {
+            asked = self.attempt(call, other, &budget, settlement).await.map_or_else(
+                |error| Err(after(before, error)),
+                |asked| Ok(Attempted { failures: [&before[..], &asked.failures].concat(), ..asked }),
+            );
+        }
+        let Attempted { value: (answer, held, queued), candidate, failures } = asked?;
         let attempts = failures.len() + 1;
         settlement.answered_by(&candidate.provider, &candidate.model);
         settlement.note(answer.notes.iter().cloned());
+        let tells_notes = self.fidelity_of(call, candidate) != Fidelity::Silent;
+        settlement.tell_notes(tells_notes);
         let head = ReplyHead {
             request_id: call.id.clone(),
             provider: candidate.provider.name().to_owned(),
             model: candidate.model.as_ref().to_owned(),
+            cache: settlement.cache_use(),
+            age: None,
             attempts,
-            notes: match self.fidelity_of(call, candidate) {
-                Fidelity::Silent => Vec::new(),
-                Fidelity::Report | Fidelity::Strict => answer.notes.clone(),
-            },
+            notes: if tells_notes { answer.notes.clone() } else { Vec::new() },
             limits: rate_limit::for_client(call.dialect, answer.limits.clone()),
             cost: None,
+            queued,
         };
-        Ok((answer, head))
+        Ok((answer, head, held))
+    }
+
+    /// Looks for an answer that can be given again; waits for one that is being asked for.
+    async fn look(&self, call: &Call, settlement: &mut Settlement) -> Result<Option<Found>, HooshError> {
+        let Some(cache) = &self.cache else { return Ok(None) };
+        // So it is for a call whose client leaves, or whose time is over, while it waits.
+        settlement.cache(CacheUse::Miss, None);
+        let looked = match self.answer_time_max {
+            None => cache.look(call).await,
+            Some(limit) => timeout(limit, cache.look(call)).await.map_err(|_| HooshError::Deadline(limit))?,
+        };
+        match looked {
+            Looked::Bypass => settlement.cache(CacheUse::Bypass, None),
+            Looked::Found(found) => return Ok(Some(found)),
+            Looked::Ask(keeping) => settlement.cache(CacheUse::Miss, Some(keeping)),
+        }
+        Ok(None)
     }
 
     /// Who is asked, in order. Only if nobody is does it look up which names there are.
     async fn plan(&self, call: &Call) -> Result<Plan, NoRoute> {
-        let query = Query { model: &call.head.model, max_tokens: call.head.max_tokens };
-        match self.router.plan(&query) {
+        match self.router.plan(&needs::query(call)) {
             Ok(plan) => {
                 tracing::debug!(id = %call.id, %plan, "plan");
                 Ok(plan)
@@ -127,10 +221,29 @@ impl Gateway {
         }
     }
 
+    /// Who is asked instead, where the failure is one that only another model can mend and there is one for that.
+    fn fallback(&self, call: &Call, error: &HooshError) -> Option<Plan> {
+        let HooshError::Upstream(failures) = error else { return None };
+        let names = match failures.last()?.kind {
+            FailureKind::ContextLength => &self.fallbacks.context_length,
+            FailureKind::ContentPolicy => &self.fallbacks.content_policy,
+            _ => return None,
+        };
+        let query = needs::query(call);
+        let plans = names.iter().filter_map(|model| self.router.plan(&Query { model, ..query }).ok());
+        let whole = plans.reduce(|mut whole, next| {
+            whole.candidates.extend(next.candidates);
+            whole.resting.extend(next.resting);
+            whole
+        });
+        // Who lost something of the call before would lose it again: the call's own word on that holds here too.
+        self.faithful(call, whole?).ok()
+    }
+
     /// The plan without those who would lose something of a call that allows no loss.
     fn faithful(&self, call: &Call, mut plan: Plan) -> Result<Plan, HooshError> {
         let mut lost = Vec::new();
-        plan.candidates.retain(|candidate| {
+        let mut is_faithful = |candidate: &Candidate| {
             let notes = match self.fidelity_of(call, candidate) {
                 Fidelity::Strict => lane::losses(call, candidate),
                 Fidelity::Report | Fidelity::Silent => return true,
@@ -140,8 +253,14 @@ impl Gateway {
                 lost.push((candidate.provider.name().to_owned(), notes));
             }
             is_faithful
-        });
-        if plan.candidates.is_empty() { Err(HooshError::Lossy(lost)) } else { Ok(plan) }
+        };
+        plan.candidates.retain(&mut is_faithful);
+        plan.resting.retain(|resting| is_faithful(&resting.candidate));
+        if plan.candidates.is_empty() && plan.resting.is_empty() {
+            Err(HooshError::Lossy(lost))
+        } else {
+            Ok(plan)
+        }
     }
 
     /// The caller's word counts, then the route's.
@@ -154,21 +273,118 @@ impl Gateway {
         &self,
         call: &Call,
         plan: &'p Plan,
+        budget: &'p RetryBudget,
         settlement: &Settlement,
-    ) -> Result<Attempted<'p, Answer>, HooshError> {
-        let attempts = attempt(plan, |candidate| async move {
-            settlement.ask();
-            let asked = lane::ask(call, candidate, self.fidelity_of(call, candidate)).await;
-            if let Err(failure) = &asked {
-                tracing::warn!(id = %call.id, %failure, "attempt failed");
+    ) -> Result<Attempted<'p, (Answer, Option<Held>, Duration)>, HooshError> {
+        // Waiting for another's answer has taken its part.
+        let left = self.answer_time_max.map(|limit| limit.saturating_sub(settlement.elapsed()));
+        let deadline = left.map(|left| Instant::now() + left);
+        let terms =
+            Terms { budget: Some(budget), deadline: deadline.map(Instant::into_std), ..self.router.terms() };
+        let ask = |opening: Opening<'p>| async move {
+            let candidate = opening.candidate;
+            let fidelity = self.fidelity_of(call, candidate);
+            if lane::answers_itself(call, candidate) {
+                // Nobody is asked, so that nobody's health and line has to do with it.
+                settlement.ask();
+                return Ok((lane::ask(call, candidate, fidelity).await?, None, Duration::ZERO));
             }
-            asked
-        });
-        let attempted = match self.answer_time_max {
-            None => attempts.await,
-            Some(limit) => timeout(limit, attempts).await.map_err(|_| HooshError::Deadline(limit))?,
+            let waited = self.lines.wait(candidate, call, deadline, &self.events).await;
+            let (permit, queued) = waited.map_err(|failure| self.failed(call, candidate, failure, false))?;
+            let attempt = opening.begin()?;
+            settlement.ask();
+            let asked = match deadline {
+                None => lane::ask(call, candidate, fidelity).await,
+                // A provider that hangs is told from a client that leaves.
+                Some(deadline) => match timeout_at(deadline, lane::ask(call, candidate, fidelity)).await {
+                    Ok(asked) => asked,
+                    Err(_) => Err(out_of_time(candidate)),
+                },
+            };
+            let asked = asked.map_err(|failure| self.failed(call, candidate, failure, true));
+            let (answer, attempt) = attempt.judge(asked, Instant::now().into_std())?;
+            Ok((answer, Some(Held { attempt, permit }), queued))
         };
-        attempted.map_err(HooshError::Upstream)
+        let mut last: Option<&Candidate> = None;
+        let attempts = self.router.attempt(plan, terms, |opening: Opening<'p>| {
+            let candidate = opening.candidate;
+            // The same one once more is no failover.
+            if let Some(from) = last.replace(candidate)
+                && !std::ptr::eq(from, candidate)
+            {
+                self.events.tell(|| Happened::FailedOver {
+                    id: call.id.clone(),
+                    from: from.into(),
+                    to: candidate.into(),
+                });
+            }
+            ask(opening)
+        });
+        let (Some(deadline), Some(limit)) = (deadline, self.answer_time_max) else { return attempts.await };
+        // It may also wait between two attempts.
+        let asked = timeout_at(deadline, attempts).await.unwrap_or(Err(HooshError::Deadline(limit)));
+        match asked {
+            Err(HooshError::Upstream(_)) if Instant::now() >= deadline => Err(HooshError::Deadline(limit)),
+            asked => asked,
+        }
+    }
+
+    /// Tells of an attempt that failed.
+    fn failed(
+        &self,
+        call: &Call,
+        candidate: &Candidate,
+        failure: UpstreamFailure,
+        was_asked: bool,
+    ) -> UpstreamFailure {
+        tracing::warn!(id = %call.id, %failure, "attempt failed");
+        let attempt = FailedAttempt { id: &call.id, candidate, failure: &failure, was_asked };
+        self.observers.iter().for_each(|observer| observer.attempt_failed(&attempt));
+        failure
+    }
+
+    /// Listens to what happens from now on. A listener that is slow misses events and is told how many; it slows nobody
+    /// (see [`Listener`]).
+    ///
+    /// ```
+    /// # use futures_util::StreamExt;
+    /// # async fn doc(gateway: hoosh_gateway::Gateway) {
+    /// let mut events = gateway.events();
+    /// while let Some(event) = events.next().await {
+    ///     println!("{}: {:?}", event.sequence, event.happened);
+    /// }
+    /// # }
+    /// ```
+    pub fn events(&self) -> Listener {
+        self.events.listen()
+    }
+
+    /// What carries the events, to be handed on to the gateway that takes this one's place.
+    pub fn event_bus(&self) -> &EventBus {
+        &self.events
+    }
+
+    /// How the lines before the providers are that have one.
+    pub fn queues(&self) -> Vec<(&str, QueueStatus)> {
+        self.lines.status()
+    }
+
+    /// Asks the providers on this machine that have trouble for a sign of life, and tells the router. Call it every few
+    /// seconds: it is what finds out that one has come back before a call has to.
+    pub async fn heartbeat(&self) {
+        let health = self.router.health();
+        let troubled = health.troubled();
+        let local = self.enabled_providers().filter(|provider| provider.is_local());
+        let asked = local.filter(|provider| troubled.iter().any(|name| **name == *provider.name()));
+        join_all(asked.map(async |provider| {
+            // Whoever answers is there, whatever it thinks of the question.
+            let is_there = match provider.health_check().await {
+                Ok(_) => true,
+                Err(failure) => failure.status.is_some(),
+            };
+            health.heartbeat(provider.name(), is_there, Instant::now().into_std());
+        }))
+        .await;
     }
 
     /// Which models can be asked for: what each provider lists and the routes lead to.
@@ -209,24 +425,94 @@ impl Gateway {
         self.router.providers().filter(|provider| self.router.is_enabled(provider.name()))
     }
 
+    /// The cache, if there is one.
+    pub fn cache(&self) -> Option<&Arc<ResponseCache>> {
+        self.cache.as_ref()
+    }
+
     /// The router, with its providers and routes.
     pub fn router(&self) -> &Router {
         &self.router
     }
 }
 
+/// The provider was still silent when the call's time was over.
+fn out_of_time(candidate: &Candidate) -> UpstreamFailure {
+    let failure = UpstreamFailure::new(FailureKind::Timeout, "the call's time was over first");
+    failure.at(candidate.provider.name())
+}
+
+/// The failures of both plans, in their order.
+fn after(before: &[UpstreamFailure], error: HooshError) -> HooshError {
+    match error {
+        HooshError::Upstream(failures) => HooshError::Upstream([before, &failures].concat()),
+        HooshError::Resting { .. } => HooshError::Upstream(before.to_vec()),
+        error => error,
+    }
+}
+
+/// A kept answer as the answer to this call.
+fn again(found: Found, call: &Call, settlement: &mut Settlement) -> (Answer, ReplyHead) {
+    settlement.answered_again(&found);
+    let entry = &found.entry;
+    let head = ReplyHead {
+        request_id: call.id.clone(),
+        provider: entry.provider.clone(),
+        model: entry.model.clone(),
+        cache: CacheUse::Hit,
+        age: Some(found.age),
+        attempts: 0,
+        notes: if entry.tells_notes { entry.notes.clone() } else { Vec::new() },
+        limits: HeaderMap::new(),
+        cost: None,
+        queued: Duration::ZERO,
+    };
+    (Answer { body: found.body, notes: Vec::new(), limits: HeaderMap::new() }, head)
+}
+
 /// Hands the answer out: a whole one is settled now, a stream takes its settlement along.
-fn settle(answer: Answer, mut head: ReplyHead, dialect: Dialect, mut settlement: Settlement) -> Reply {
+fn settle(
+    answer: Answer,
+    mut head: ReplyHead,
+    mut held: Option<Held>,
+    dialect: Dialect,
+    mut settlement: Settlement,
+) -> Reply {
     let body = match answer.body {
         AnswerBody::Full { body, usage } => {
+            settlement.give(&body);
             settlement.usage = usage;
             head.cost = settlement.cost();
             settlement.settle(Outcome::Answered);
+            if let Some(held) = held {
+                held.end(None);
+            }
             ReplyBody::Full(body)
         }
-        AnswerBody::Stream(lane) => ReplyBody::Stream(ReplyStream::new(lane, dialect, settlement)),
+        AnswerBody::Stream(lane) => {
+            if let Some(held) = &mut held {
+                held.attempt.first_output(Instant::now().into_std());
+            }
+            ReplyBody::Stream(ReplyStream::new(lane, dialect, settlement, held))
+        }
     };
     Reply { head, body }
+}
+
+// === impl Held ===
+
+impl Held {
+    /// The answer has ended: well, or broken.
+    pub(crate) fn end(self, failure: Option<&UpstreamFailure>) {
+        let now = Instant::now().into_std();
+        match failure {
+            None => self.attempt.succeed(now),
+            Some(failure) => self.attempt.fail(failure, now),
+        }
+        if let Some(permit) = self.permit {
+            permit.finish(now);
+        }
+    }
 }
 
 impl fmt::Debug for Gateway {
@@ -252,10 +538,31 @@ impl GatewayBuilder {
         self
     }
 
+    /// Tells what happens by this bus rather than one of its own: after a new configuration, so that listeners stay.
+    #[must_use]
+    pub fn events(mut self, bus: EventBus) -> Self {
+        self.events = bus;
+        self
+    }
+
     /// Longest time until an answer begins, over all attempts. Default: none, the providers' own times bound it.
     #[must_use]
     pub fn answer_time_max(mut self, limit: Option<Duration>) -> Self {
         self.answer_time_max = limit;
+        self
+    }
+
+    /// Whom to ask when the model that was asked for is too short, or does not allow it.
+    #[must_use]
+    pub fn fallbacks(mut self, fallbacks: Fallbacks) -> Self {
+        self.fallbacks = fallbacks;
+        self
+    }
+
+    /// Lets only so many calls at once to the provider of this name, and the others wait in line.
+    #[must_use]
+    pub fn queue(mut self, provider: impl Into<String>, limits: QueueLimits) -> Self {
+        self.lines.push((provider.into(), limits));
         self
     }
 
@@ -266,17 +573,53 @@ impl GatewayBuilder {
         self
     }
 
+    /// Goes on from another gateway, for a new configuration: the conversations it keeps, what callers have left for further
+    /// tries, the listings of providers that are the same objects, and the lines before providers of the same name, but for
+    /// those that are other servers now (`moved`). Its calls go on. Building this one gives those lines their new limits.
+    ///
+    /// The health of the providers is the [`Router`]'s to go on with, and the cache is given by [`cache`](Self::cache).
+    #[must_use]
+    pub fn after(mut self, before: &Gateway, moved: BTreeSet<String>) -> Self {
+        self.kept = Kept {
+            responses: Some(Arc::clone(&before.responses)),
+            retries: Arc::clone(&before.retries),
+            listings: Some(before.listings.clone()),
+            lines: before.lines.clone(),
+            moved,
+        };
+        self
+    }
+
+    /// Keeps answers and gives them again. Default: every call is asked.
+    #[must_use]
+    pub fn cache(mut self, cache: Arc<ResponseCache>) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
     /// The gateway.
     #[must_use]
-    pub fn build(self) -> Gateway {
+    pub fn build(mut self) -> Gateway {
+        self.events.watch(self.router.health());
+        // Last, so that who hears that a call is over finds it in the others' counts.
+        self.observers.push(self.events.observer());
+        let Kept { responses, retries, listings, lines, moved } = self.kept;
+        let router = self.router;
+        let enabled = router.providers().filter(|one| router.is_enabled(one.name()));
+        let stays = |name: &str| router.provider(name).is_some() && !moved.contains(name);
         Gateway {
-            listings: Listings::new(self.router.providers().filter(|one| self.router.is_enabled(one.name()))),
-            router: self.router,
+            listings: Listings::new(enabled, listings.as_ref()),
+            lines: Lines::after(&lines, self.lines, stays),
             guards: self.guards,
             observers: self.observers.into(),
+            events: self.events,
             answer_time_max: self.answer_time_max,
             fidelity: self.fidelity,
-            responses: Arc::new(Responses::new()),
+            fallbacks: self.fallbacks,
+            responses: responses.unwrap_or_else(|| Arc::new(Responses::new())),
+            retries,
+            cache: self.cache,
+            router,
         }
     }
 }

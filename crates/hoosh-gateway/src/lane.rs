@@ -96,6 +96,15 @@ fn goes_as_it_is(call: &Call, candidate: &Candidate) -> bool {
         && !call.is_for_us_alone()
 }
 
+/// Whether the answer is made here, without asking anybody.
+pub(crate) fn answers_itself(call: &Call, candidate: &Candidate) -> bool {
+    match call.dialect.operation() {
+        Operation::Counting => !goes_as_it_is(call, candidate),
+        Operation::Inference => !goes_as_it_is(call, candidate) && translate::is_wordless(call),
+        Operation::Embedding | Operation::Plain => false,
+    }
+}
+
 /// Asks one candidate.
 ///
 /// # Cancel safety

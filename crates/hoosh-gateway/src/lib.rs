@@ -1,8 +1,8 @@
 //! The pipeline from a request's bytes to an answer's, without HTTP.
 //!
 //! [`Gateway::call`] is the way of every call, and its text is its order; read it first. Around it: what comes in
-//! ([`Call`]), what goes out ([`Reply`]), checks of your own ([`Guard`]), and what is told when a call is over
-//! ([`Observer`], [`CallRecord`]).
+//! ([`Call`]), what goes out ([`Reply`]), checks of your own ([`Guard`]), what is told when a call is over
+//! ([`Observer`], [`CallRecord`]), and what happens on the way ([`Gateway::events`]).
 //!
 //! ```
 //! use hoosh_core::{InferenceRequest, ProviderType};
@@ -22,18 +22,25 @@
 //! # }
 //! ```
 
+mod cache;
 mod call;
 mod count;
+mod events;
 mod gateway;
 mod guard;
 mod lane;
+mod lines;
 mod listing;
+mod needs;
 mod reply;
 mod responses;
+mod retries;
 mod settle;
 
+pub use cache::{CacheControl, CacheSettings, CacheStats, CacheUse, ResponseCache};
 pub use call::{Call, CallerId, RequestId};
-pub use gateway::{Gateway, GatewayBuilder, HealthReport};
+pub use events::{Completed, Endpoint, Event, EventBus, EventKind, Happened, Listener};
+pub use gateway::{Fallbacks, Gateway, GatewayBuilder, HealthReport};
 pub use guard::Guard;
 pub use reply::{Reply, ReplyBody, ReplyHead, ReplyStream};
-pub use settle::{CallRecord, Observer, Outcome};
+pub use settle::{CallRecord, FailedAttempt, Observer, Outcome};

@@ -7,7 +7,8 @@ use hoosh_core::{LlmProvider, ModelInfo, limits};
 use tokio::time::Instant;
 
 /// The listings of all providers.
-pub(crate) struct Listings(Vec<Listing>);
+#[derive(Clone)]
+pub(crate) struct Listings(Vec<Arc<Listing>>);
 
 struct Listing {
     provider: Arc<dyn LlmProvider>,
@@ -24,17 +25,24 @@ struct Known {
 }
 
 impl Listings {
-    pub(crate) fn new<'a>(providers: impl Iterator<Item = &'a Arc<dyn LlmProvider>>) -> Self {
-        let listing = |provider: &Arc<dyn LlmProvider>| Listing {
-            provider: Arc::clone(provider),
-            known: Mutex::default(),
+    /// Nothing is known yet but what `before` knows of the very same providers.
+    pub(crate) fn new<'a>(
+        providers: impl Iterator<Item = &'a Arc<dyn LlmProvider>>,
+        before: Option<&Self>,
+    ) -> Self {
+        let known = |provider: &Arc<dyn LlmProvider>| {
+            let mut listings = before?.0.iter();
+            listings.find(|listing| Arc::ptr_eq(&listing.provider, provider)).map(Arc::clone)
         };
-        Self(providers.map(listing).collect())
+        let new = |provider: &Arc<dyn LlmProvider>| {
+            Arc::new(Listing { provider: Arc::clone(provider), known: Mutex::default() })
+        };
+        Self(providers.map(|provider| known(provider).unwrap_or_else(|| new(provider))).collect())
     }
 
     /// All models, in the order of the providers. One that cannot be reached gives what it gave last.
     pub(crate) async fn models(&self) -> Vec<ModelInfo> {
-        let listings = join_all(self.0.iter().map(Listing::models)).await;
+        let listings = join_all(self.0.iter().map(|listing| listing.models())).await;
         listings.iter().flat_map(|models| models.iter().cloned()).collect()
     }
 }
@@ -42,7 +50,8 @@ impl Listings {
 impl Listings {
     /// Asks those on this machine.
     pub(crate) async fn warm_up(&self) {
-        join_all(self.0.iter().filter(|listing| listing.provider.is_local()).map(Listing::models)).await;
+        let local = self.0.iter().filter(|listing| listing.provider.is_local());
+        join_all(local.map(|listing| listing.models())).await;
     }
 }
 

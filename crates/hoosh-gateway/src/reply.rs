@@ -3,6 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -10,7 +11,9 @@ use hoosh_core::dialect::Dialect;
 use hoosh_core::{FidelityNote, NanoUsd, Problem, ProblemKind, Provenance, UpstreamFailure, Usage};
 use http::HeaderMap;
 
+use crate::cache::CacheUse;
 use crate::call::RequestId;
+use crate::gateway::Held;
 use crate::lane::Lane;
 use crate::settle::{Outcome, Settlement};
 
@@ -32,6 +35,10 @@ pub struct ReplyHead {
     pub provider: String,
     /// The model, as that provider names it.
     pub model: String,
+    /// What the cache did.
+    pub cache: CacheUse,
+    /// How old the answer is, if it is given again.
+    pub age: Option<Duration>,
     /// How many candidates were asked, the last of which answered.
     pub attempts: usize,
     /// What of the request could not be carried to the provider.
@@ -40,6 +47,8 @@ pub struct ReplyHead {
     pub limits: HeaderMap,
     /// What it cost; `None` for a stream, whose end is not known yet, and where no price is known.
     pub cost: Option<NanoUsd>,
+    /// How long it waited in line before who answered.
+    pub queued: Duration,
 }
 
 /// The body of an answer, in the caller's dialect.
@@ -60,7 +69,9 @@ pub enum ReplyBody {
 /// Dropping it cancels the call at the provider and settles what was seen.
 pub struct ReplyStream {
     lane: Option<Box<dyn Lane>>,
-    settlement: Settlement,
+    /// Gone with the lane.
+    held: Option<Box<Held>>,
+    settlement: Box<Settlement>,
     dialect: Dialect,
     is_broken: bool,
 }
@@ -68,8 +79,19 @@ pub struct ReplyStream {
 // === impl ReplyStream ===
 
 impl ReplyStream {
-    pub(crate) fn new(lane: Box<dyn Lane>, dialect: Dialect, settlement: Settlement) -> Self {
-        Self { lane: Some(lane), settlement, dialect, is_broken: false }
+    pub(crate) fn new(
+        lane: Box<dyn Lane>,
+        dialect: Dialect,
+        settlement: Settlement,
+        held: Option<Held>,
+    ) -> Self {
+        Self {
+            lane: Some(lane),
+            held: held.map(Box::new),
+            settlement: Box::new(settlement),
+            dialect,
+            is_broken: false,
+        }
     }
 
     /// Whether the connection must be cut where the stream ends, because its error event may go unseen: Gemini's dialect
@@ -89,6 +111,7 @@ impl ReplyStream {
     /// The last bytes of a stream that broke: an error event.
     fn broken(&mut self, failure: UpstreamFailure) -> Bytes {
         let failure = self.settlement.named(failure);
+        self.release(Some(&failure));
         self.end(&Problem::from(&failure), Outcome::Truncated(failure))
     }
 
@@ -101,6 +124,13 @@ impl ReplyStream {
         }
         self.settlement.settle(outcome);
         out.into()
+    }
+
+    /// Tells those who kept a place for it how it ended.
+    fn release(&mut self, failure: Option<&UpstreamFailure>) {
+        if let Some(held) = self.held.take() {
+            held.end(failure);
+        }
     }
 
     /// Takes over from a lane that is over what it has for the books.
@@ -137,17 +167,19 @@ impl Stream for ReplyStream {
         this.settlement.usage = lane.usage();
         match polled {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(Ok(bytes))) => Poll::Ready(Some(bytes)),
+            Poll::Ready(Some(Ok(bytes))) => {
+                this.settlement.give(&bytes);
+                Poll::Ready(Some(bytes))
+            }
             Poll::Ready(Some(Err(failure))) => Poll::Ready(Some(this.broken(failure))),
             Poll::Ready(None) => {
                 let reported = lane.reported();
                 if let Some(mut lane) = this.lane.take() {
                     this.account(&mut *lane, reported.is_none());
                 }
-                this.settlement.settle(match reported {
-                    Some(failure) => Outcome::Truncated(this.settlement.named(failure)),
-                    None => Outcome::Answered,
-                });
+                let failure = reported.map(|failure| this.settlement.named(failure));
+                this.release(failure.as_ref());
+                this.settlement.settle(failure.map_or(Outcome::Answered, Outcome::Truncated));
                 Poll::Ready(None)
             }
         }
@@ -159,6 +191,9 @@ impl Drop for ReplyStream {
         let Some(mut lane) = self.lane.take() else { return };
         let is_done = lane.is_done();
         self.account(&mut *lane, is_done);
+        if is_done {
+            self.release(None);
+        }
         // A client may close on the last word, before the provider has closed: it has the whole answer.
         self.settlement.settle(if is_done { Outcome::Answered } else { Outcome::Cancelled });
     }

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hoosh_core::catalog::Catalog;
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{FidelityNote, HooshError, LlmProvider, NanoUsd, Provenance, UpstreamFailure, Usage};
+use hoosh_router::Candidate;
 use tokio::time::Instant;
 
+use crate::cache::{CacheUse, Found, Keeping};
 use crate::call::{Call, CallerId, RequestId};
 
 /// Somebody who is told when a call is over: a log, metrics, and in time the books.
@@ -17,6 +20,22 @@ use crate::call::{Call, CallerId, RequestId};
 pub trait Observer: Send + Sync {
     /// A call is over. Told exactly once for each.
     fn call_settled(&self, record: &CallRecord);
+
+    /// An attempt of a call failed before its first output; another may follow.
+    fn attempt_failed(&self, _attempt: &FailedAttempt<'_>) {}
+}
+
+/// An attempt that failed before its first output.
+#[derive(Debug, Clone, Copy)]
+pub struct FailedAttempt<'a> {
+    /// Of which call.
+    pub id: &'a RequestId,
+    /// At whom.
+    pub candidate: &'a Candidate,
+    /// Why.
+    pub failure: &'a UpstreamFailure,
+    /// Whether the candidate was asked at all: the line before it may be full.
+    pub was_asked: bool,
 }
 
 /// All there is to tell of a call that is over.
@@ -36,6 +55,8 @@ pub struct CallRecord {
     pub provider: Option<String>,
     /// The model as that provider names it.
     pub model_used: Option<String>,
+    /// What the cache did. After a hit nobody was asked: usage is that of the answer when it was made, and the cost nothing.
+    pub cache: CacheUse,
     /// How many candidates were asked.
     pub attempts: usize,
     /// What could not be carried between the caller's dialect and the provider's.
@@ -79,6 +100,17 @@ pub(crate) struct Settlement {
     pub(crate) usage: Option<Usage>,
     /// Who answers, for the price.
     provider: Option<Arc<dyn LlmProvider>>,
+    /// The duty to keep the answer, and to tell those who wait for it.
+    keeping: Option<Box<Keeping>>,
+}
+
+// === impl FailedAttempt ===
+
+impl FailedAttempt<'_> {
+    /// One word for events and metrics: that of its [`FailureKind`](hoosh_core::FailureKind), or `queue_full`.
+    pub fn kind(&self) -> &'static str {
+        if self.was_asked { self.failure.kind.as_str() } else { "queue_full" }
+    }
 }
 
 // === impl Outcome ===
@@ -108,6 +140,7 @@ impl Settlement {
             model_asked: call.head.model.clone(),
             provider: None,
             model_used: None,
+            cache: CacheUse::Off,
             attempts: 0,
             notes: Vec::new(),
             outcome: Outcome::Cancelled,
@@ -122,6 +155,7 @@ impl Settlement {
             record: Some(Box::new(record)),
             usage: None,
             provider: None,
+            keeping: None,
             asked: AtomicUsize::new(0),
         }
     }
@@ -138,6 +172,48 @@ impl Settlement {
             record.provider = Some(provider.name().to_owned());
             record.model_used = Some(model.to_owned());
             record.time_to_first = Some(self.start.elapsed());
+        }
+    }
+
+    /// How long the call has been under way.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// What the cache does for the call.
+    pub(crate) fn cache(&mut self, cache: CacheUse, keeping: Option<Box<Keeping>>) {
+        self.keeping = keeping;
+        if let Some(record) = &mut self.record {
+            record.cache = cache;
+        }
+    }
+
+    pub(crate) fn cache_use(&self) -> CacheUse {
+        self.record.as_ref().map_or(CacheUse::Off, |record| record.cache)
+    }
+
+    /// A kept answer is given again.
+    pub(crate) fn answered_again(&mut self, found: &Found) {
+        self.cache(CacheUse::Hit, None);
+        if let Some(record) = &mut self.record {
+            record.provider = Some(found.entry.provider.clone());
+            record.model_used = Some(found.entry.model.clone());
+            record.time_to_first = Some(self.start.elapsed());
+            record.notes.extend(found.entry.notes.iter().cloned());
+        }
+    }
+
+    /// The caller is given these bytes of an answer.
+    pub(crate) fn give(&mut self, bytes: &Bytes) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.take(bytes);
+        }
+    }
+
+    /// Whether the caller is told what could not be carried.
+    pub(crate) fn tell_notes(&mut self, tells: bool) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.tells_notes = tells;
         }
     }
 
@@ -158,6 +234,10 @@ impl Settlement {
 
     /// What the usage seen so far costs.
     pub(crate) fn cost(&self) -> Option<NanoUsd> {
+        // What is given again was paid for before.
+        if self.record.as_ref().is_some_and(|record| record.cache == CacheUse::Hit) {
+            return Some(NanoUsd(0));
+        }
         let (usage, provider) = (self.usage?, self.provider.as_ref()?);
         // A model on this machine has no price per token; what it costs is counted elsewhere, in seconds.
         if provider.is_local() {
@@ -183,6 +263,9 @@ impl Settlement {
         }
         (record.usage, record.cost, record.duration) = (self.usage, cost, self.start.elapsed());
         record.outcome = outcome;
+        if let Some(keeping) = self.keeping.take() {
+            keeping.end(&record);
+        }
         self.observers.iter().for_each(|observer| observer.call_settled(&record));
     }
 }

@@ -14,7 +14,10 @@ use hoosh_core::{
     InferenceResponse, LlmProvider, ModelInfo, NanoUsd, ProviderHealth, ProviderType, Refusal,
     UpstreamFailure, WireBody, WireReply, WireRequest,
 };
-use hoosh_gateway::{Call, CallRecord, CallerId, Gateway, Guard, Observer, Outcome, ReplyBody, RequestId};
+use hoosh_gateway::{
+    CacheSettings, CacheUse, Call, CallRecord, CallerId, Gateway, Guard, Observer, Outcome, ReplyBody,
+    RequestId, ResponseCache,
+};
 use hoosh_router::Router;
 
 const CHUNK: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n";
@@ -231,10 +234,66 @@ async fn the_time_for_an_answer_is_kept() {
 async fn failed_and_refused_calls_are_booked_too() {
     let world = World::new(Script::Fails);
     let error = world.gateway.call(world.call(false)).await.unwrap_err();
-    assert_eq!((world.record().outcome, world.record().attempts), (Outcome::Failed(error), 1));
+    assert_eq!((world.record().outcome, world.record().attempts), (Outcome::Failed(error), 2));
 
     let world = World::with(Script::Fails, |builder| builder.guard(Arc::new(No)));
     let error = world.gateway.call(world.call(false)).await.unwrap_err();
     assert!(matches!(&error, HooshError::Refused(refusal) if refusal.reason == "not today"));
     assert_eq!((world.record().outcome, world.record().attempts), (Outcome::Failed(error), 0));
+}
+
+/// A cache that keeps whatever it can.
+fn cache() -> Arc<ResponseCache> {
+    Arc::new(ResponseCache::new(CacheSettings { any_temperature: true, ..CacheSettings::default() }))
+}
+
+#[tokio::test]
+async fn a_kept_answer_is_booked_as_a_call_that_costs_nothing() {
+    let world = World::with(Script::Pieces(vec![CHUNK, END]), |builder| builder.cache(cache()));
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let reply = world.gateway.call(world.call(true)).await.unwrap();
+        let ReplyBody::Stream(stream) = reply.body else { panic!("a stream was asked for") };
+        assert_eq!(stream.collect::<Vec<Bytes>>().await.concat(), [CHUNK, END].concat().as_bytes());
+        told.append(&mut world.book.0.lock().unwrap());
+    }
+    let [first, again] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((first.cache, first.attempts), (CacheUse::Miss, 1));
+    assert!(first.cost.is_some_and(|cost| cost > NanoUsd(0)));
+    assert_eq!((again.cache, again.attempts, again.cost), (CacheUse::Hit, 0, Some(NanoUsd(0))));
+    assert_eq!(
+        (&again.outcome, &again.provider, again.usage),
+        (&Outcome::Answered, &first.provider, first.usage)
+    );
+}
+
+#[tokio::test]
+async fn a_last_word_is_kept_though_the_client_does_not_wait_for_the_end() {
+    let world = World::with(Script::Stalls(vec![CHUNK, END]), |builder| builder.cache(cache()));
+    let reply = world.gateway.call(world.call(true)).await.unwrap();
+    let ReplyBody::Stream(mut stream) = reply.body else { panic!("a stream was asked for") };
+    assert_eq!(stream.next().await.unwrap(), CHUNK);
+    assert_eq!(stream.next().await.unwrap(), END);
+    drop(stream);
+    assert_eq!(world.record().outcome, Outcome::Answered);
+    assert_eq!(world.gateway.call(world.call(true)).await.unwrap().head.cache, CacheUse::Hit);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_leaves_while_it_waits_is_booked_too() {
+    let world = World::with(Script::Silence, |builder| builder.cache(cache()));
+    let second = Duration::from_secs(1);
+    let leader = tokio::time::timeout(2 * second, world.gateway.call(world.call(false)));
+    let waiter = tokio::time::timeout(second, world.gateway.call(world.call(false)));
+    assert!(matches!(tokio::join!(leader, waiter), (Err(_), Err(_))));
+    let told: Vec<_> = world
+        .book
+        .0
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|record| (record.outcome.clone(), record.cache, record.attempts))
+        .collect();
+    let cancelled = |attempts| (Outcome::Cancelled, CacheUse::Miss, attempts);
+    assert_eq!(told, [cancelled(0), cancelled(1)]);
 }

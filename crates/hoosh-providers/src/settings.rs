@@ -56,6 +56,16 @@ impl ProviderSettings {
         Self { kind, name: None, base_url: None, api_key: None, timeouts: Timeouts::default() }
     }
 
+    /// Whether these lead to the same server with the same key, so that what is known of one holds for the other.
+    pub fn is_same_account(&self, other: &Self) -> bool {
+        self.is_same_server(other) && self.key() == other.key()
+    }
+
+    /// Whether these lead to the same server.
+    pub fn is_same_server(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.resolve_base_url() == other.resolve_base_url()
+    }
+
     /// The key without the space around it, which files and variables often have; `None` if there is none.
     pub(crate) fn key(&self) -> Option<&str> {
         self.api_key.as_ref().map(|key| key.expose_secret().trim()).filter(|key| !key.is_empty())
@@ -116,6 +126,13 @@ impl ProviderSettings {
         let (scheme, authority) =
             (uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", |a| a.as_str()));
         Ok(format!("{scheme}://{authority}{path}"))
+    }
+}
+
+/// Settings are equal if providers made from them would do the same in all.
+impl PartialEq for ProviderSettings {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.timeouts == other.timeouts && self.is_same_account(other)
     }
 }
 

@@ -102,7 +102,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "p3/whatever",               // a named provider
             "fast",                      // an alias of two
         ] {
-            let query = Query { model, max_tokens: Some(1_000) };
+            let query = Query { model, max_tokens: Some(1_000), ..Query::default() };
             let candidates = router.plan(&query)?.candidates.len();
             let mut best_ns = f64::MAX;
             for _ in 0..REPEATS {

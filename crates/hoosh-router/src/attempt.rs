@@ -1,9 +1,16 @@
 //! The loop around [`Failover`] for whoever has nothing else to do between two attempts.
 
-use hoosh_core::UpstreamFailure;
+use std::sync::Arc;
 
+use hoosh_core::{HooshError, UpstreamFailure};
+use tokio::time::{Instant, sleep};
+
+use crate::breaker::RestReason;
 use crate::failover::{Failover, Step};
+use crate::health::{Attempt, Health};
 use crate::plan::{Candidate, Plan};
+use crate::random::Seed;
+use crate::retry::Terms;
 
 /// A success, and what it took to get there.
 #[derive(Debug)]
@@ -16,98 +23,90 @@ pub struct Attempted<'p, T> {
     pub failures: Vec<UpstreamFailure>,
 }
 
-/// Calls one candidate after the other until one succeeds.
-///
-/// A streamed answer has succeeded only when it shows output: let `call` end in [`until_output`](crate::until_output).
-///
-/// # Errors
-///
-/// Every failure in order, if nobody succeeded: the candidates are used up, or the last failure is one that no other
-/// can mend. Empty only for a plan without candidates.
-///
-/// # Cancel safety
-///
-/// Dropping the future drops the call in flight, which cancels it at the provider; the failures so far are lost with it.
-/// Nothing runs on afterwards.
-pub async fn attempt<'p, T, F, Fut>(
-    plan: &'p Plan,
-    mut call: F,
-) -> Result<Attempted<'p, T>, Vec<UpstreamFailure>>
-where
-    F: FnMut(&'p Candidate) -> Fut,
-    Fut: Future<Output = Result<T, UpstreamFailure>>,
-{
-    let mut failover = Failover::new(plan);
-    while let Step::Try(candidate) = failover.next() {
-        match call(candidate).await {
-            Ok(value) => return Ok(Attempted { value, candidate, failures: failover.into_failures() }),
-            Err(failure) => failover.observe(failure),
-        }
-    }
-    Err(failover.into_failures())
+/// The right to ask one candidate, to be made use of when all is ready for it: a wait in line is no part of an attempt.
+#[derive(Debug)]
+pub struct Opening<'p> {
+    /// Who is asked.
+    pub candidate: &'p Candidate,
+    health: Arc<Health>,
+    seed: Seed,
+    insists: bool,
 }
 
-#[cfg(test)]
-mod tests {
-    use std::future::{pending, ready};
+/// Why a candidate gave nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Missed {
+    /// It failed, or something before it did.
+    Failed(UpstreamFailure),
+    /// It was not asked, since it is let alone until then: others have found that out since the plan was made.
+    Resting(std::time::Instant),
+}
 
-    use futures_util::FutureExt;
-    use hoosh_core::FailureKind;
+// === impl Opening ===
 
-    use super::*;
-    use crate::scripted::{failure, plan};
-
-    #[tokio::test]
-    async fn the_first_success_ends_it_and_tells_what_failed_before() {
-        let plan = plan(["a", "b", "c"]);
-        let attempted = attempt(&plan, |candidate| {
-            ready(match candidate.provider.name() {
-                "b" => Ok(7),
-                name => Err(failure(FailureKind::Connect).at(name)),
-            })
-        });
-        let attempted = attempted.await.unwrap();
-        assert_eq!((attempted.value, attempted.candidate.provider.name()), (7, "b"));
-        assert_eq!(attempted.failures, [failure(FailureKind::Connect).at("a")]);
+impl Opening<'_> {
+    /// Asks now. What is heard goes into the attempt.
+    ///
+    /// # Errors
+    ///
+    /// [`Missed::Resting`].
+    pub fn begin(&self) -> Result<Attempt, Missed> {
+        self.health.begin(self.candidate, self.seed, now(), self.insists).map_err(Missed::Resting)
     }
+}
 
-    #[tokio::test]
-    async fn all_failures_are_told_if_nobody_succeeds() {
-        let plan = plan(["a", "b"]);
-        let failed = |candidate: &Candidate| {
-            ready(Err::<(), _>(failure(FailureKind::Failed).at(candidate.provider.name())))
+impl From<UpstreamFailure> for Missed {
+    fn from(failure: UpstreamFailure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Calls one candidate after the other until one succeeds, and waits between where that can help; see
+/// [`Router::attempt`](crate::Router::attempt).
+pub(crate) async fn attempt<'p, T, F, Fut>(
+    plan: &'p Plan,
+    health: &Arc<Health>,
+    terms: Terms<'p>,
+    mut call: F,
+) -> Result<Attempted<'p, T>, HooshError>
+where
+    F: FnMut(Opening<'p>) -> Fut,
+    Fut: Future<Output = Result<T, Missed>>,
+{
+    let mut failover = Failover::new(plan, terms);
+    loop {
+        let candidate = match failover.next(now()) {
+            Step::Try(candidate) => candidate,
+            Step::Wait(wait) => {
+                sleep(wait).await;
+                continue;
+            }
+            Step::GiveUp => break,
         };
-        let failures = attempt(&plan, failed).await.unwrap_err();
-        assert_eq!(failures, [failure(FailureKind::Failed).at("a"), failure(FailureKind::Failed).at("b")]);
-    }
-
-    #[tokio::test]
-    async fn a_dropped_attempt_drops_the_call_in_flight_and_asks_nobody_else() {
-        struct Call<'a>(&'a std::cell::Cell<usize>);
-        impl Drop for Call<'_> {
-            fn drop(&mut self) {
-                self.0.set(self.0.get() + 1);
-            }
+        let seed = terms.seed.with(failover.failures().len() as u64);
+        let opening = Opening { candidate, health: Arc::clone(health), seed, insists: failover.insists() };
+        match call(opening).await {
+            Ok(value) => return Ok(Attempted { value, candidate, failures: failover.into_failures() }),
+            Err(Missed::Failed(failure)) => failover.observe(failure, now()),
+            Err(Missed::Resting(until)) => failover.resting(until),
         }
-
-        let dropped = std::cell::Cell::new(0);
-        let plan = plan(["a", "b"]);
-        let hanging = attempt(&plan, |_| {
-            let call = Call(&dropped);
-            async move {
-                let _call = call;
-                pending::<Result<(), UpstreamFailure>>().await
-            }
-        });
-        assert!(hanging.now_or_never().is_none());
-        assert_eq!(dropped.get(), 1);
     }
+    Err(gave_up(plan, failover))
+}
 
-    /// A server awaits this inside a connection's task. Never called.
-    #[expect(dead_code, reason = "that it compiles is the fact")]
-    fn the_loop_can_move_between_threads(plan: &Plan) {
-        fn check<F: Future + Send>(_: F) {}
-        check(attempt(plan, |_| Box::pin(ready(Ok(()))) as futures_util::future::BoxFuture<'static, _>));
-        check(attempt(plan, |_| async { Ok(()) }));
-    }
+/// The runtime's clock, which tests can stop.
+pub(crate) fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+fn gave_up(plan: &Plan, failover: Failover<'_>) -> HooshError {
+    let now = now();
+    let resting = plan.resting.iter().map(|one| one.until).chain(failover.found_resting());
+    let soonest = resting.min().filter(|_| failover.failures().is_empty());
+    let Some(soonest) = soonest else { return HooshError::Upstream(failover.into_failures()) };
+    let considered =
+        plan.resting.iter().map(|one| (one.candidate.to_string(), one.why.as_str().to_owned())).collect();
+    let limited = failover.found_resting().is_none()
+        && plan.resting.iter().all(|one| one.why == RestReason::RateLimited);
+    HooshError::Resting { considered, after: soonest.saturating_duration_since(now), limited }
 }

@@ -1,24 +1,48 @@
 //! Who is next, decided by what happened so far.
 //!
-//! A plain object that is told outcomes. Whoever drives it does the asking: [`attempt`](fn@crate::attempt), or a pipeline
-//! that has more to do around each attempt.
+//! A plain object that is told outcomes and the time. Whoever drives it does the asking and the waiting:
+//! [`Router::attempt`](crate::Router::attempt), or a pipeline that has more to do around each attempt.
 
-use std::iter::Take;
-use std::slice;
+use std::time::{Duration, Instant};
 
-use hoosh_core::limits::ATTEMPTS_MAX;
-use hoosh_core::{Retry, UpstreamFailure};
+use hoosh_core::limits::{ATTEMPTS_MAX, RETRY_AFTER_MAX};
+use hoosh_core::{FailureKind, Retry, UpstreamFailure};
 
+use crate::filter;
 use crate::plan::{Candidate, Plan};
+use crate::retry::{OnExhausted, RetryPolicy, Terms};
 
 /// The walk along a plan.
 ///
-/// Each candidate is tried once, at most [`ATTEMPTS_MAX`] in all. A failure that no other provider can mend
+/// Each candidate is tried once before any is tried again. Then those whose failure another try can mend are, after a wait
+/// that doubles, or as long as the provider said; at most [`ATTEMPTS_MAX`] tries in all. A failure that nobody can mend
 /// ([`Retry::Never`]) ends it.
 #[derive(Debug)]
 pub struct Failover<'p> {
-    rest: Take<slice::Iter<'p, Candidate>>,
+    stands: Vec<Stand<'p>>,
+    terms: Terms<'p>,
+    /// Who was asked last.
+    last: usize,
+    asked: usize,
     failures: Vec<UpstreamFailure>,
+    insists: bool,
+    /// When the first may be asked again of those who were found resting although the plan has them.
+    found_resting: Option<Instant>,
+}
+
+/// How it stands with one candidate.
+#[derive(Debug)]
+struct Stand<'p> {
+    candidate: &'p Candidate,
+    tries: u32,
+    ready: Ready,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ready {
+    Now,
+    At(Instant),
+    Never,
 }
 
 /// What to do now.
@@ -26,6 +50,8 @@ pub struct Failover<'p> {
 pub enum Step<'p> {
     /// Ask this one, and [tell](Failover::observe) if it fails.
     Try(&'p Candidate),
+    /// Everybody who is left is to be let alone: ask again after this time.
+    Wait(Duration),
     /// Nobody is left, or nobody could help.
     GiveUp,
 }
@@ -34,26 +60,120 @@ pub enum Step<'p> {
 
 impl<'p> Failover<'p> {
     /// At the start of a plan.
-    pub fn new(plan: &'p Plan) -> Self {
-        Self { rest: plan.candidates.iter().take(ATTEMPTS_MAX), failures: Vec::new() }
+    pub fn new(plan: &'p Plan, terms: Terms<'p>) -> Self {
+        let stand = |candidate, ready| Stand { candidate, tries: 0, ready };
+        let mut stands: Vec<_> =
+            plan.candidates.iter().map(|candidate| stand(candidate, Ready::Now)).collect();
+        match terms.policy.on_exhausted {
+            OnExhausted::Reject => {}
+            OnExhausted::Queue => {
+                let resting = plan.resting.iter();
+                stands.extend(resting.map(|resting| stand(&resting.candidate, Ready::At(resting.until))));
+            }
+            OnExhausted::LeastBad if stands.is_empty() => {
+                let soonest = plan.resting.iter().min_by_key(|resting| resting.until);
+                stands.extend(soonest.map(|resting| stand(&resting.candidate, Ready::Now)));
+            }
+            OnExhausted::LeastBad => {}
+        }
+        let insists = terms.policy.on_exhausted == OnExhausted::LeastBad && plan.candidates.is_empty();
+        Self { stands, terms, last: 0, asked: 0, failures: Vec::new(), insists, found_resting: None }
     }
 
-    /// What to do now. Each call moves on by one candidate.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "a step depends on what was observed; it is no iterator"
-    )]
-    pub fn next(&mut self) -> Step<'p> {
-        self.rest.next().map_or(Step::GiveUp, Step::Try)
+    /// Whether a candidate is asked although it is to be let alone.
+    pub fn insists(&self) -> bool {
+        self.insists
+    }
+
+    /// What to do now.
+    pub fn next(&mut self, now: Instant) -> Step<'p> {
+        let is_late = self.terms.deadline.is_some_and(|deadline| deadline <= now);
+        if self.asked == ATTEMPTS_MAX || is_late {
+            return Step::GiveUp;
+        }
+        loop {
+            let Some((at, ready)) = self.soonest() else { return Step::GiveUp };
+            if let Some(until) = ready
+                && until > now
+            {
+                return self.wait(until.saturating_duration_since(now), now);
+            }
+            let is_first = self.stands[at].tries == 0;
+            if !is_first && self.terms.budget.is_some_and(|budget| !budget.spend()) {
+                self.stands[at].ready = Ready::Never;
+                continue;
+            }
+            (self.last, self.asked) = (at, self.asked + 1);
+            return Step::Try(self.stands[at].candidate);
+        }
+    }
+
+    /// The one that is to be asked next: those who can be asked at once in their order, then whoever can be the soonest.
+    fn soonest(&self) -> Option<(usize, Option<Instant>)> {
+        if let Some(at) = self.stands.iter().position(|stand| stand.ready == Ready::Now) {
+            return Some((at, None));
+        }
+        let ready = self.stands.iter().enumerate().filter_map(|(at, stand)| match stand.ready {
+            Ready::At(until) => Some((at, until)),
+            Ready::Now | Ready::Never => None,
+        });
+        ready.min_by_key(|(_, until)| *until).map(|(at, until)| (at, Some(until)))
+    }
+
+    fn wait(&self, wait: Duration, now: Instant) -> Step<'p> {
+        let is_too_late = self.terms.deadline.is_some_and(|deadline| now + wait >= deadline);
+        if wait > self.terms.policy.wait_max || is_too_late { Step::GiveUp } else { Step::Wait(wait) }
     }
 
     /// Learns how the attempt that [`next`](Self::next) last asked for failed.
-    pub fn observe(&mut self, failure: UpstreamFailure) {
-        match failure.retry {
-            Retry::Never => self.rest = [].iter().take(0),
-            Retry::Elsewhere | Retry::Anywhere { .. } => {}
+    pub fn observe(&mut self, failure: UpstreamFailure, now: Instant) {
+        let seed = self.terms.seed.with(self.asked as u64);
+        let stand = &mut self.stands[self.last];
+        stand.tries += 1;
+        let can_again = stand.tries <= self.terms.policy.retries;
+        stand.ready = match failure.retry {
+            Retry::Anywhere { after } if can_again => {
+                let wait = RetryPolicy::backoff(stand.tries, seed);
+                Ready::At(now + wait.max(after.unwrap_or_default().min(RETRY_AFTER_MAX)))
+            }
+            Retry::Anywhere { .. } | Retry::Elsewhere | Retry::Never => Ready::Never,
+        };
+        if failure.retry == Retry::Never {
+            self.stands.iter_mut().for_each(|stand| stand.ready = Ready::Never);
+        }
+        if failure.kind == FailureKind::ContextLength {
+            self.pass_over_shorter();
         }
         self.failures.push(failure);
+    }
+
+    /// What was too long for one is too long for all that are known to read no more.
+    fn pass_over_shorter(&mut self) {
+        let window = |stand: &Stand<'_>| filter::window(&*stand.candidate.provider, &stand.candidate.model);
+        let Some(too_short) = window(&self.stands[self.last]) else { return };
+        for stand in &mut self.stands {
+            if window(stand).is_some_and(|window| window <= too_short) {
+                stand.ready = Ready::Never;
+            }
+        }
+    }
+
+    /// Learns that the one that [`next`](Self::next) last asked for is let alone until then, which others have found out
+    /// since the plan was made. It was not asked.
+    pub fn resting(&mut self, until: Instant) {
+        // It was not asked, so that nothing of this try counts.
+        self.asked -= 1;
+        if let Some(budget) = self.terms.budget.filter(|_| self.stands[self.last].tries > 0) {
+            budget.refund();
+        }
+        self.found_resting = Some(self.found_resting.map_or(until, |soonest| soonest.min(until)));
+        let waits = self.terms.policy.on_exhausted == OnExhausted::Queue || self.stands[self.last].tries > 0;
+        self.stands[self.last].ready = if waits { Ready::At(until) } else { Ready::Never };
+    }
+
+    /// When the first may be asked again of those who were found [`resting`](Self::resting).
+    pub fn found_resting(&self) -> Option<Instant> {
+        self.found_resting
     }
 
     /// What failed so far, in order.
@@ -68,50 +188,4 @@ impl<'p> Failover<'p> {
 }
 
 #[cfg(test)]
-mod tests {
-    use hoosh_core::FailureKind;
-
-    use super::*;
-    use crate::scripted::{failure, plan};
-
-    /// Walks a plan of that many candidates, who fail in these ways, and compares whom it asks.
-    fn check(candidates: usize, failures: &[FailureKind], expect: &[&str]) {
-        let names: Vec<String> = (0..candidates).map(|index| format!("p{index}")).collect();
-        let plan = plan(names.iter().map(String::as_str));
-        let mut failover = Failover::new(&plan);
-        let mut asked = Vec::new();
-        let mut failures = failures.iter().cycle();
-        while let Step::Try(candidate) = failover.next() {
-            asked.push(candidate.provider.name());
-            let kind = *failures.next().expect("some failure");
-            failover.observe(failure(kind).at(candidate.provider.name()));
-        }
-        assert_eq!(asked, expect);
-        assert!(matches!(failover.next(), Step::GiveUp), "giving up is for good");
-        assert_eq!(failover.failures().len(), expect.len());
-        let told: Vec<String> =
-            failover.into_failures().into_iter().map(|failure| failure.provider).collect();
-        assert_eq!(told, expect);
-    }
-
-    #[test]
-    fn each_candidate_is_tried_once_and_in_order() {
-        check(3, &[FailureKind::Connect], &["p0", "p1", "p2"]);
-        check(3, &[FailureKind::NotFound, FailureKind::RateLimited], &["p0", "p1", "p2"]);
-        check(1, &[FailureKind::Failed], &["p0"]);
-        check(0, &[FailureKind::Failed], &[]);
-    }
-
-    #[test]
-    fn a_failure_that_nobody_can_mend_ends_the_call() {
-        check(3, &[FailureKind::Invalid], &["p0"]);
-        check(3, &[FailureKind::Timeout, FailureKind::Invalid], &["p0", "p1"]);
-    }
-
-    #[test]
-    fn a_long_plan_is_not_walked_to_its_end() {
-        let names: Vec<String> = (0..ATTEMPTS_MAX).map(|index| format!("p{index}")).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        check(ATTEMPTS_MAX + 5, &[FailureKind::Connect], &names);
-    }
-}
+mod tests;

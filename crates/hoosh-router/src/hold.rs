@@ -3,11 +3,13 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use std::vec;
 
 use futures_util::{Stream, StreamExt};
 use hoosh_core::limits::STREAM_HOLD_BYTES_MAX;
 use hoosh_core::{EventStream, StreamEvent, UpstreamFailure};
+use tokio::time::{Instant, timeout_at};
 
 /// Waits for the first event with output, and gives back the stream with nothing lost.
 ///
@@ -26,15 +28,38 @@ use hoosh_core::{EventStream, StreamEvent, UpstreamFailure};
 /// Dropping the future drops the stream, which cancels the call at the provider. How long it may stay silent is up to
 /// the provider's own limits.
 pub async fn until_output(stream: EventStream) -> Result<EventStream, UpstreamFailure> {
+    until_proven(stream, Duration::ZERO).await
+}
+
+/// The same, and holds back what comes within `window` of the first output too, so that a failure in that time stays
+/// invisible. Every answer is that much later, unless it ends sooner.
+///
+/// # Errors
+///
+/// The failure that came before the window was over.
+///
+/// # Cancel safety
+///
+/// As for [`until_output`].
+pub async fn until_proven(stream: EventStream, window: Duration) -> Result<EventStream, UpstreamFailure> {
     let EventStream { mut events, notes, origin, limits } = stream;
     let mut held = Vec::new();
-    let mut held_bytes = 0;
+    let (mut held_bytes, mut proven_at) = (0, None);
     let rest = loop {
-        let Some(event) = events.next().await.transpose()? else { break None };
-        held_bytes += bytes(&event);
-        let commit = event.is_output() || held_bytes > STREAM_HOLD_BYTES_MAX;
+        let next = match proven_at {
+            None => events.next().await,
+            Some(at) => match timeout_at(at, events.next()).await {
+                Ok(next) => next,
+                Err(_) => break Some(events),
+            },
+        };
+        let Some(event) = next.transpose()? else { break None };
+        held_bytes += bytes(&event) + if proven_at.is_some() { event.content_bytes() } else { 0 };
+        if event.is_output() && proven_at.is_none() {
+            proven_at = Some(Instant::now() + window);
+        }
         held.push(event);
-        if commit {
+        if held_bytes > STREAM_HOLD_BYTES_MAX || (proven_at.is_some() && window.is_zero()) {
             break Some(events);
         }
     };
@@ -155,5 +180,31 @@ mod tests {
         let events = stream::iter([Ok(start())]).chain(stream::pending());
         let held = until_output(EventStream::new(events));
         assert!(held.now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_within_the_window_is_a_failed_attempt_too() {
+        let after = |millis, item: Item| async move {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            item
+        };
+        let broken = failure(FailureKind::Broken);
+        let window = Duration::from_millis(500);
+        let early = stream::iter([Ok(text("hi"))]).chain(stream::once(after(400, Err(broken.clone()))));
+        let held = until_proven(EventStream::new(early), window).await;
+        assert_eq!(held.unwrap_err(), broken);
+
+        // Later it is one for the client to see, and nothing is lost or waited for longer.
+        let late = stream::iter([Ok(text("hi"))]).chain(stream::once(after(900, Err(broken.clone()))));
+        let start = tokio::time::Instant::now();
+        let held = until_proven(EventStream::new(late), window).await.unwrap();
+        assert_eq!(start.elapsed(), window);
+        assert_eq!(held.events.collect::<Vec<_>>().await, [Ok(text("hi")), Err(broken)]);
+
+        // One that ends sooner is not held longer.
+        let short = stream::iter([Ok(text("hi")), Ok(finish())]);
+        let start = tokio::time::Instant::now();
+        assert!(until_proven(EventStream::new(short), window).await.is_ok());
+        assert_eq!(start.elapsed(), Duration::ZERO);
     }
 }

@@ -4,8 +4,9 @@
 //! who is asked, in which order, and says why ([`Plan`]); it moves on to the next one when that can help ([`Failover`]),
 //! for streams until the first event with output ([`until_output`]).
 //!
-//! It opens no connection, reads no clock, draws no random number and starts no task: a provider does the talking, and
-//! the same table, query and turn give the same plan. It needs no server and no particular runtime.
+//! It opens no connection and starts no task: a provider does the talking. [`RouteTable::plan`], [`Failover`], [`Health`] and
+//! [`Queue`] read no clock and draw no lots either: time and [`Seed`] are arguments, so that a decision can be repeated. Only
+//! [`Router`], which puts them together, reads tokio's clock and waits by it.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -43,15 +44,29 @@
 //!
 //! # In which order are candidates asked?
 //!
-//! Targets of an alias keep their order. Within a target the lower [`priority`](Route::priority) is asked first, and
-//! where that is equal the [`Strategy`] decides. Each provider is asked at most once for the same model.
+//! Targets of an alias keep their order, unless it is a [`Group`] with a strategy of its own. Within a target the lower
+//! [`priority`](Route::priority) is asked first, and where that is equal the [`Strategy`] decides. All are asked once before
+//! one is asked again, which the [`RetryPolicy`] bounds.
+//!
+//! # Who is not asked?
+//!
+//! Who surely cannot ([`Objection`]: its route is off, the model takes no pictures, the prompt is too long), and who is to be
+//! let alone for now ([`Resting`]): a model that failed five times in a row until one call has found it well again, or one
+//! that said when to come back.
 
 mod attempt;
+mod breaker;
+mod ewma;
 mod failover;
+mod filter;
+mod health;
 mod hold;
 mod near;
 mod pattern;
 mod plan;
+mod queue;
+mod random;
+mod retry;
 mod router;
 mod strategy;
 mod table;
@@ -59,11 +74,18 @@ mod table;
 #[cfg(test)]
 mod scripted;
 
-pub use attempt::{Attempted, attempt};
+pub use attempt::{Attempted, Missed, Opening};
+pub use breaker::{BreakerPolicy, RestReason};
 pub use failover::{Failover, Step};
-pub use hold::until_output;
+pub use health::{Attempt, EndpointHealth, Health, HealthChange, HealthState, Watch};
+pub use hold::{until_output, until_proven};
 pub use near::near;
-pub use plan::{Candidate, Objection, PassedOver, Plan, Query, Way, Why};
+pub use plan::{Candidate, Objection, PassedOver, Plan, Query, Resting, Way, Why};
+pub use queue::{
+    Entry, Permit, Queue, QueueLimits, QueueRefusal, QueueStatus, Ticket, Tier, UnknownTier, Waiting,
+};
+pub use random::Seed;
+pub use retry::{OnExhausted, RetryBudget, RetryPolicy, Terms};
 pub use router::{Routed, Router, RouterBuilder};
-pub use strategy::{Strategy, Turn, UnknownStrategy};
-pub use table::{BuildError, BuildFault, PRIORITY_DEFAULT, Route, RouteTable};
+pub use strategy::{Moment, Strategy, Turn, UnknownStrategy};
+pub use table::{BuildError, BuildFault, Canary, Group, Member, PRIORITY_DEFAULT, Route, RouteTable};

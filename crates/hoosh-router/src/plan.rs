@@ -4,16 +4,36 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use hoosh_core::{EmbeddingRequest, Fidelity, InferenceRequest, LlmProvider, NoRoute};
+use hoosh_core::{
+    EmbeddingRequest, Fidelity, InferenceRequest, LlmProvider, Modalities, Modality, NanoUsd, NoRoute,
+    PartKind,
+};
+
+use crate::breaker::RestReason;
+use crate::random::Seed;
 
 /// What of a request decides who is asked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Query<'a> {
     /// Model as the caller names it: a model, an alias, or `provider/model`.
     pub model: &'a str,
     /// Most tokens the caller asks for. `None`: it did not say, and no limit is exceeded.
     pub max_tokens: Option<u64>,
+    /// Tokens of the prompt, counted or estimated. `None`: unknown, and no window is too small.
+    pub prompt_tokens: Option<u64>,
+    /// What the prompt holds beside text. A model that is known not to take it is not asked.
+    pub input: Modalities,
+    /// Whether tools are given. A model that is known to call none is not asked.
+    pub tools: bool,
+    /// Whether only models on this machine or network may see it.
+    pub local_only: bool,
+    /// Most that the call may cost, estimated by the catalogue. A model without a known price is then not asked.
+    pub max_cost: Option<NanoUsd>,
+    /// Which conversation it belongs to: the same one goes to the same candidate among equals as long as that is well, so
+    /// that its prompt is in the cache there.
+    pub conversation: Option<Seed>,
 }
 
 /// Who is asked for a request, in order.
@@ -21,8 +41,11 @@ pub struct Query<'a> {
 /// Its `Display` is the whole decision in one line.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Those who can be asked, the first first. A plan that a table made has at least one.
+    /// Those who can be asked, the first first.
     pub candidates: Vec<Candidate>,
+    /// Those who could be asked if they were not let alone for now, in the same order. A plan that a table made has at
+    /// least one here or above.
+    pub resting: Vec<Resting>,
     /// Those whose route matches but who cannot be asked, in the order of the configuration.
     pub passed_over: Vec<PassedOver>,
 }
@@ -38,6 +61,21 @@ pub struct Candidate {
     pub why: Why,
     /// What the route says about parts of a request that the provider cannot be told.
     pub fidelity: Option<Fidelity>,
+    /// How long a stream is held back from its first output on.
+    pub stream_window: Duration,
+}
+
+/// Somebody who is let alone for now.
+#[derive(Debug, Clone)]
+pub struct Resting {
+    /// Who, and for which model.
+    pub candidate: Candidate,
+    /// When it may be asked again at the earliest.
+    pub until: Instant,
+    /// For how long that is, from the plan on.
+    pub rest: Duration,
+    /// Why.
+    pub why: RestReason,
 }
 
 /// Why a candidate is in a plan and where it stands.
@@ -84,19 +122,54 @@ pub enum Objection {
         /// Tokens allowed.
         limit: u64,
     },
+    /// It is neither on this machine nor on this network, and the call must stay there.
+    NotLocal,
+    /// The model is known not to take this.
+    Unable(
+        /// What: `images`, `tools`.
+        &'static str,
+    ),
+    /// The prompt is longer than what the model reads.
+    TooLong {
+        /// Tokens of the prompt.
+        tokens: u64,
+        /// Tokens the model reads.
+        window: u64,
+    },
+    /// The call would cost more there than it may.
+    TooDear {
+        /// What it would cost.
+        cost: NanoUsd,
+        /// What it may cost.
+        limit: NanoUsd,
+    },
+    /// The call may cost only so much, and what it would cost there is not known.
+    Unpriced,
 }
 
 // === impl Query ===
 
 impl<'a> From<&'a InferenceRequest> for Query<'a> {
     fn from(request: &'a InferenceRequest) -> Self {
-        Self { model: &request.model, max_tokens: request.max_tokens }
+        let parts = request.messages.iter().flat_map(|message| &message.parts);
+        let input = parts.filter_map(|part| match part.kind {
+            PartKind::Image { .. } => Some(Modality::Image),
+            PartKind::Audio { .. } => Some(Modality::Audio),
+            _ => None,
+        });
+        Self {
+            model: &request.model,
+            max_tokens: request.max_tokens,
+            input: input.collect(),
+            tools: !request.tools.is_empty(),
+            ..Self::default()
+        }
     }
 }
 
 impl<'a> From<&'a EmbeddingRequest> for Query<'a> {
     fn from(request: &'a EmbeddingRequest) -> Self {
-        Self { model: &request.model, max_tokens: None }
+        Self { model: &request.model, ..Self::default() }
     }
 }
 
@@ -106,6 +179,10 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, candidate) in self.candidates.iter().enumerate() {
             write!(f, "{}{candidate} ({})", if index == 0 { "" } else { ", then " }, candidate.why)?;
+        }
+        for resting in &self.resting {
+            let seconds = resting.rest.as_secs_f32();
+            write!(f, "; not {} for {seconds:.1} s ({})", resting.candidate, resting.why.as_str())?;
         }
         for passed in &self.passed_over {
             write!(f, "; not {passed}")?;
@@ -158,6 +235,13 @@ impl fmt::Display for Objection {
             Self::OverLimit { asked, limit } => {
                 write!(f, "its route allows {limit} tokens, {asked} asked")
             }
+            Self::NotLocal => f.write_str("it is remote, and the call must stay here"),
+            Self::Unable(what) => write!(f, "the model takes no {what}"),
+            Self::TooLong { tokens, window } => {
+                write!(f, "the model reads {window} tokens, the prompt has about {tokens}")
+            }
+            Self::TooDear { cost, limit } => write!(f, "the call would cost {cost}, it may cost {limit}"),
+            Self::Unpriced => f.write_str("what the call would cost there is not known"),
         }
     }
 }

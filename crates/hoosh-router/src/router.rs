@@ -1,19 +1,26 @@
 //! Routes, turns and failover put together: a request in, an answer out.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Instant;
 
+use futures_util::Stream;
 use hoosh_core::{
     EmbeddingRequest, EmbeddingResponse, EventStream, HooshError, InferenceRequest, InferenceResponse,
-    LlmProvider, NoRoute, UpstreamFailure, limits,
+    LlmProvider, NoRoute, StreamEvent, UpstreamFailure, limits,
 };
 
-use crate::attempt::{Attempted, attempt};
-use crate::hold::until_output;
+use crate::attempt::{Attempted, Missed, Opening, attempt, now};
+use crate::health::{Attempt, Health};
+use crate::hold::until_proven;
 use crate::plan::{Candidate, Plan, Query};
-use crate::strategy::{Strategy, Turn};
-use crate::table::{BuildError, Route, RouteTable};
+use crate::random::Seed;
+use crate::retry::{RetryPolicy, Terms};
+use crate::strategy::{Moment, Strategy, Turn};
+use crate::table::{BuildError, Group, Member, Route, RouteTable};
 
 /// Asks the right provider, and the next one if that fails.
 ///
@@ -22,7 +29,9 @@ use crate::table::{BuildError, Route, RouteTable};
 pub struct Router {
     table: Arc<RouteTable>,
     strategy: Strategy,
+    retry: RetryPolicy,
     turns: Arc<Turns>,
+    health: Arc<Health>,
 }
 
 /// What a [`Router`] is made from, see [`Router::builder`].
@@ -31,8 +40,10 @@ pub struct Router {
 pub struct RouterBuilder {
     providers: Vec<Arc<dyn LlmProvider>>,
     routes: Vec<Route>,
-    aliases: Vec<(String, Vec<String>)>,
+    aliases: Vec<(String, Group)>,
     strategy: Strategy,
+    retry: RetryPolicy,
+    health: Option<Arc<Health>>,
 }
 
 /// An answer, and who gave it.
@@ -47,7 +58,13 @@ pub struct Routed<T> {
 }
 
 #[derive(Debug)]
-struct Turns([AtomicU64; limits::TURN_COUNTERS]);
+struct Turns {
+    of_names: [AtomicU64; limits::TURN_COUNTERS],
+    /// Plans so far, which chance goes on from.
+    plans: AtomicU64,
+    /// Where chance begins in this process.
+    seed: Seed,
+}
 
 // === impl RouterBuilder ===
 
@@ -68,11 +85,29 @@ impl RouterBuilder {
     /// Adds an alias: a name that stands for others, the first choice first, each a model, another alias, or
     /// `provider/model`.
     pub fn alias<T: Into<String>>(
-        mut self,
+        self,
         name: impl Into<String>,
         targets: impl IntoIterator<Item = T>,
     ) -> Self {
-        self.aliases.push((name.into(), targets.into_iter().map(Into::into).collect()));
+        let members = targets.into_iter().map(|model| Member { model: model.into(), weight: 1 }).collect();
+        self.group(name, Group { members, ..Group::default() })
+    }
+
+    /// Adds an alias with a way of its own to choose.
+    pub fn group(mut self, name: impl Into<String>, group: Group) -> Self {
+        self.aliases.push((name.into(), group));
+        self
+    }
+
+    /// Sets when and how often a candidate that failed is asked again.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// Goes on from what is known of the endpoints: after a new configuration, or with a policy and watchers of one's own.
+    pub fn health(mut self, health: Arc<Health>) -> Self {
+        self.health = Some(health);
         self
     }
 
@@ -89,8 +124,10 @@ impl RouterBuilder {
     /// Everything that is wrong: names that are empty, taken or unusable, routes to providers that are not there,
     /// patterns that are none, aliases that go in a circle, too far or nowhere.
     pub fn build(self) -> Result<Router, BuildError> {
-        let table = RouteTable::new(self.providers, self.routes, self.aliases)?;
-        Ok(Router { table: Arc::new(table), strategy: self.strategy, turns: Arc::default() })
+        let health = self.health.unwrap_or_default();
+        let table = RouteTable::new(self.providers, self.routes, self.aliases, &health)?;
+        let (strategy, retry) = (self.strategy, self.retry);
+        Ok(Router { table: Arc::new(table), strategy, retry, turns: Arc::default(), health })
     }
 }
 
@@ -108,20 +145,61 @@ impl Router {
     ///
     /// Nobody can be asked, see [`RouteTable::plan`].
     pub fn plan(&self, query: &Query<'_>) -> Result<Plan, NoRoute> {
-        let turn = match self.strategy {
-            Strategy::RoundRobin => self.turns.take(query.model),
-            Strategy::Priority => Turn::default(),
-        };
-        self.table.plan(query, self.strategy, turn)
+        self.table.plan(query, self.strategy, &self.turns.take(query.model))
     }
 
-    /// Who could be asked for a model, in the order of the configuration's priorities, without taking anybody's turn.
+    /// Who could be asked for a model, those who are let alone for now among them, in the order of the configuration's
+    /// priorities, without taking anybody's turn.
     pub fn candidates(&self, model: &str) -> Vec<Candidate> {
-        let query = Query { model, max_tokens: None };
-        self.table
-            .plan(&query, self.strategy, Turn::default())
-            .map(|plan| plan.candidates)
-            .unwrap_or_default()
+        let query = Query { model, ..Query::default() };
+        let moment = Moment { now: now(), turn: Turn::default(), seed: Seed::default() };
+        let Ok(plan) = self.table.plan(&query, Strategy::Priority, &moment) else { return Vec::new() };
+        plan.candidates.into_iter().chain(plan.resting.into_iter().map(|resting| resting.candidate)).collect()
+    }
+
+    /// Walks along a plan: calls one candidate after the other until one succeeds, and waits between where that can help.
+    ///
+    /// `call` gets an [`Opening`] and begins the attempt when all is ready for it. What it hears goes into the [`Health`] by
+    /// the [`Attempt`]: its failure ([`Attempt::judge`]), and how an answer ends. A streamed answer has succeeded only when
+    /// it shows output: end in [`until_output`](crate::until_output).
+    ///
+    /// # Errors
+    ///
+    /// [`HooshError::Upstream`] with every failure, or [`HooshError::Resting`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call at the provider being asked; no other is asked.
+    pub async fn attempt<'p, T, F, Fut>(
+        &self,
+        plan: &'p Plan,
+        terms: Terms<'p>,
+        call: F,
+    ) -> Result<Attempted<'p, T>, HooshError>
+    where
+        F: FnMut(Opening<'p>) -> Fut,
+        Fut: Future<Output = Result<T, Missed>>,
+    {
+        attempt(plan, &self.health, terms, call).await
+    }
+
+    /// Begins an attempt at a candidate, for whoever walks a plan with a [`Failover`](crate::Failover) of its own.
+    ///
+    /// # Errors
+    ///
+    /// Until when it is let alone, which others have found out since the plan was made.
+    pub fn begin(&self, candidate: &Candidate, seed: Seed, now: Instant) -> Result<Attempt, Instant> {
+        self.health.begin(candidate, seed, now, false)
+    }
+
+    /// The terms that are configured, with chance of its own for each call.
+    pub fn terms(&self) -> Terms<'_> {
+        Terms { policy: self.retry, seed: self.turns.chance(), ..Terms::default() }
+    }
+
+    /// How every endpoint is.
+    pub fn health(&self) -> &Arc<Health> {
+        &self.health
     }
 
     /// Whether any route to the provider of that name is switched on.
@@ -141,14 +219,18 @@ impl Router {
     /// something there.
     pub async fn infer(&self, request: &InferenceRequest) -> Result<Routed<InferenceResponse>, HooshError> {
         let plan = self.plan(&request.into())?;
-        let answer = attempt(&plan, |candidate| candidate.provider.infer(&candidate.model, request));
-        routed(answer.await)
+        let answer = self.attempt(&plan, self.terms(), async |opening: Opening<'_>| {
+            let attempt = opening.begin()?;
+            let asked = opening.candidate.provider.infer(&opening.candidate.model, request).await;
+            attempt.judge(asked, now())
+        });
+        Ok(answered(answer.await?))
     }
 
     /// Gets a streamed answer that has begun: its first output is there.
     ///
     /// Until then another provider takes over in silence when one fails, afterwards a failure is the stream's last item
-    /// (see [`until_output`]).
+    /// (see [`until_output`](crate::until_output)).
     ///
     /// # Errors
     ///
@@ -160,10 +242,20 @@ impl Router {
     /// something there.
     pub async fn infer_stream(&self, request: &InferenceRequest) -> Result<Routed<EventStream>, HooshError> {
         let plan = self.plan(&request.into())?;
-        let answer = attempt(&plan, async |candidate: &Candidate| {
-            until_output(candidate.provider.infer_stream(&candidate.model, request).await?).await
-        });
-        routed(answer.await)
+        let call = async |opening: Opening<'_>| {
+            let (attempt, candidate) = (opening.begin()?, opening.candidate);
+            let asked = async {
+                let stream = candidate.provider.infer_stream(&candidate.model, request).await?;
+                until_proven(stream, candidate.stream_window).await
+            };
+            attempt.judge(asked.await, now())
+        };
+        let Attempted { value: (value, mut attempt), candidate, failures } =
+            self.attempt(&plan, self.terms(), call).await?;
+        attempt.first_output(now());
+        let value =
+            EventStream { events: Box::pin(Told { events: value.events, attempt: Some(attempt) }), ..value };
+        Ok(Routed { value, candidate: candidate.clone(), failures })
     }
 
     /// Gets embeddings.
@@ -177,8 +269,12 @@ impl Router {
     /// As for [`infer`](Self::infer).
     pub async fn embed(&self, request: &EmbeddingRequest) -> Result<Routed<EmbeddingResponse>, HooshError> {
         let plan = self.plan(&request.into())?;
-        let answer = attempt(&plan, |candidate| candidate.provider.embed(&candidate.model, request));
-        routed(answer.await)
+        let answer = self.attempt(&plan, self.terms(), async |opening: Opening<'_>| {
+            let attempt = opening.begin()?;
+            let asked = opening.candidate.provider.embed(&opening.candidate.model, request).await;
+            attempt.judge(asked, now())
+        });
+        Ok(answered(answer.await?))
     }
 
     /// The provider of that name.
@@ -202,9 +298,37 @@ impl Router {
     }
 }
 
-fn routed<T>(answer: Result<Attempted<'_, T>, Vec<UpstreamFailure>>) -> Result<Routed<T>, HooshError> {
-    let Attempted { value, candidate, failures } = answer.map_err(HooshError::Upstream)?;
-    Ok(Routed { value, candidate: candidate.clone(), failures })
+/// A whole answer has ended when it is there.
+fn answered<T>(answer: Attempted<'_, (T, Attempt)>) -> Routed<T> {
+    let Attempted { value: (value, attempt), candidate, failures } = answer;
+    attempt.succeed(now());
+    Routed { value, candidate: candidate.clone(), failures }
+}
+
+type Events = Pin<Box<dyn Stream<Item = Result<StreamEvent, UpstreamFailure>> + Send>>;
+
+/// A stream whose end is told to the health of who gave it.
+struct Told {
+    events: Events,
+    attempt: Option<Attempt>,
+}
+
+impl Stream for Told {
+    type Item = Result<StreamEvent, UpstreamFailure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let polled = self.events.as_mut().poll_next(context);
+        match (&polled, self.attempt.is_some()) {
+            (Poll::Ready(None), true) => {
+                self.attempt.take().into_iter().for_each(|attempt| attempt.succeed(now()));
+            }
+            (Poll::Ready(Some(Err(failure))), true) => {
+                self.attempt.take().into_iter().for_each(|attempt| attempt.fail(failure, now()));
+            }
+            _ => {}
+        }
+        polled
+    }
 }
 
 // === impl Routed ===
@@ -219,17 +343,22 @@ impl<T> Routed<T> {
 // === impl Turns ===
 
 impl Turns {
-    fn take(&self, model: &str) -> Turn {
-        let mut hasher = DefaultHasher::new();
-        model.hash(&mut hasher);
-        let counter = &self.0[hasher.finish() as usize % limits::TURN_COUNTERS];
-        Turn(counter.fetch_add(1, Ordering::Relaxed))
+    fn take(&self, model: &str) -> Moment {
+        let Seed(of_name) = Seed::of(model);
+        let counter = &self.of_names[of_name as usize % limits::TURN_COUNTERS];
+        Moment { now: now(), turn: Turn(counter.fetch_add(1, Ordering::Relaxed)), seed: self.chance() }
+    }
+
+    fn chance(&self) -> Seed {
+        self.seed.with(self.plans.fetch_add(1, Ordering::Relaxed))
     }
 }
 
 impl Default for Turns {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+        // The standard library's way to a number that is another in each process.
+        let seed = Seed(RandomState::new().hash_one(0));
+        Self { of_names: std::array::from_fn(|_| AtomicU64::new(0)), plans: AtomicU64::new(0), seed }
     }
 }
 

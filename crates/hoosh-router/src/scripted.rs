@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream;
@@ -10,12 +11,15 @@ use hoosh_core::{
     InferenceResponse, LlmProvider, ModelInfo, ProviderHealth, ProviderType, StreamEvent, UpstreamFailure,
 };
 
-use crate::plan::{Candidate, Plan, Way, Why};
+use crate::breaker::RestReason;
+use crate::plan::{Candidate, Plan, Resting, Way, Why};
 
 /// Plays one act per call and remembers the models it was asked for.
 #[derive(Debug)]
 pub(crate) struct Scripted {
     name: String,
+    kind: ProviderType,
+    is_local: bool,
     acts: Mutex<VecDeque<Act>>,
     calls: Mutex<Vec<String>>,
 }
@@ -35,7 +39,14 @@ pub(crate) enum Act {
 impl Scripted {
     pub(crate) fn new(name: &str, acts: impl IntoIterator<Item = Act>) -> Arc<Self> {
         let acts = Mutex::new(acts.into_iter().collect());
-        Arc::new(Self { name: name.to_owned(), acts, calls: Mutex::default() })
+        let (kind, is_local) = (ProviderType::OpenAiCompatible, true);
+        Arc::new(Self { name: name.to_owned(), kind, is_local, acts, calls: Mutex::default() })
+    }
+
+    /// A remote one of this kind that is never asked.
+    pub(crate) fn elsewhere(name: &str, kind: ProviderType) -> Arc<dyn LlmProvider> {
+        let (acts, calls) = Default::default();
+        Arc::new(Self { name: name.to_owned(), kind, is_local: false, acts, calls })
     }
 
     pub(crate) fn calls(&self) -> Vec<String> {
@@ -57,11 +68,11 @@ impl LlmProvider for Scripted {
     }
 
     fn provider_type(&self) -> ProviderType {
-        ProviderType::OpenAiCompatible
+        self.kind
     }
 
     fn is_local(&self) -> bool {
-        true
+        self.is_local
     }
 
     fn infer<'a>(
@@ -136,11 +147,25 @@ pub(crate) fn finish() -> StreamEvent {
 
 /// A plan of providers that are never asked.
 pub(crate) fn plan<'a>(names: impl IntoIterator<Item = &'a str>) -> Plan {
-    let candidate = |name| Candidate {
+    let candidates = names.into_iter().map(candidate).collect();
+    Plan { candidates, resting: Vec::new(), passed_over: Vec::new() }
+}
+
+/// The same of providers that are let alone, each for so many seconds.
+pub(crate) fn resting<'a>(all: impl IntoIterator<Item = (&'a str, u64)>, now: Instant) -> Plan {
+    let rest = |(name, seconds)| {
+        let rest = Duration::from_secs(seconds);
+        Resting { candidate: candidate(name), until: now + rest, rest, why: RestReason::Failing }
+    };
+    Plan { candidates: Vec::new(), resting: all.into_iter().map(rest).collect(), passed_over: Vec::new() }
+}
+
+fn candidate(name: &str) -> Candidate {
+    Candidate {
         provider: Scripted::new(name, []),
         model: "m".into(),
         why: Why { alias: None, way: Way::Direct },
         fidelity: None,
-    };
-    Plan { candidates: names.into_iter().map(candidate).collect(), passed_over: Vec::new() }
+        stream_window: Duration::ZERO,
+    }
 }

@@ -6,19 +6,25 @@
 
 mod alias;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hoosh_core::{Fidelity, LlmProvider, NoRoute};
 
 use self::alias::Alias;
+pub use self::alias::{Canary, Group, Member};
+use crate::breaker::Verdict;
+use crate::filter;
+use crate::health::{Health, Host};
 use crate::near::near;
 use crate::pattern::{self, Index, Specificity};
-use crate::plan::{self, Candidate, Objection, PassedOver, Plan, Query, Way, Why};
-use crate::strategy::{Entry, Strategy, Turn};
+use crate::plan::{self, Candidate, Objection, PassedOver, Plan, Query, Resting, Way, Why};
+use crate::random::Seed;
+use crate::strategy::{Entry, Moment, Ranked, Strategy};
 
-/// The priority of a route that does not say: 100, so that there is room before and behind it.
+/// The priority of a route that does not say: 10, so that there is room before and behind it.
 pub const PRIORITY_DEFAULT: u32 = 10;
 
 /// A rule that sends some models to a provider.
@@ -46,6 +52,12 @@ pub struct Route {
     pub enabled: bool,
     /// What is done about parts of a request that the provider cannot be told. Default: as the whole gateway does.
     pub fidelity: Option<Fidelity>,
+    /// How often it is taken beside others of its priority, where the strategy goes by weight. Default: 1. 0: only when no
+    /// other can answer.
+    pub weight: u32,
+    /// How long a stream is held back from its first output on, so that a failure in that time is one for the next
+    /// candidate. Default: not at all.
+    pub stream_window: Duration,
 }
 
 /// All that is wrong with a configuration of routes, not only the first.
@@ -130,6 +142,7 @@ pub struct RouteTable {
 struct Provider {
     name: Arc<str>,
     asked: Arc<dyn LlmProvider>,
+    host: Arc<Host>,
     /// The rule that allows most: what holds for a model that none of its routes is meant for.
     loosest: usize,
 }
@@ -141,6 +154,8 @@ struct Rule {
     max_tokens_limit: Option<u64>,
     enabled: bool,
     fidelity: Option<Fidelity>,
+    weight: u32,
+    stream_window: Duration,
 }
 
 /// What a pattern leads to.
@@ -173,6 +188,8 @@ impl Route {
             max_tokens_limit: None,
             enabled: true,
             fidelity: None,
+            weight: 1,
+            stream_window: Duration::ZERO,
         }
     }
 }
@@ -184,7 +201,8 @@ impl RouteTable {
     pub(crate) fn new(
         providers: Vec<Arc<dyn LlmProvider>>,
         mut routes: Vec<Route>,
-        aliases: Vec<(String, Vec<String>)>,
+        aliases: Vec<(String, Group)>,
+        health: &Health,
     ) -> Result<Self, BuildError> {
         let mut faults = Vec::new();
         for provider in &providers {
@@ -192,7 +210,7 @@ impl RouteTable {
                 routes.push(Route::to(provider.name()));
             }
         }
-        let (providers, by_name) = name_providers(providers, &mut faults);
+        let (providers, by_name) = name_providers(providers, health, &mut faults);
         let mut table = Self {
             providers,
             by_name,
@@ -222,8 +240,16 @@ impl RouteTable {
                 continue;
             };
             let rule = self.rules.len();
-            let &Route { priority, max_tokens_limit, enabled, fidelity, .. } = route;
-            self.rules.push(Rule { provider, priority, max_tokens_limit, enabled, fidelity });
+            let &Route { priority, max_tokens_limit, enabled, fidelity, weight, stream_window, .. } = route;
+            self.rules.push(Rule {
+                provider,
+                priority,
+                max_tokens_limit,
+                enabled,
+                fidelity,
+                weight,
+                stream_window,
+            });
             let loosest = &mut self.providers[provider].loosest;
             if self.rules.get(*loosest).is_none_or(|before| before.allowance() < self.rules[rule].allowance())
             {
@@ -248,37 +274,104 @@ impl RouteTable {
 
     /// Who is asked, in which order, and why; see the crate page for the rules.
     ///
-    /// The same arguments give the same plan.
+    /// The same arguments, with the same health of all endpoints, give the same plan. `strategy` holds where an alias has
+    /// none of its own.
     ///
     /// # Errors
     ///
     /// Nobody can be asked: with those passed over and the reasons if a route matches, otherwise with the known names
     /// that look like the one asked for.
-    pub fn plan(&self, query: &Query<'_>, strategy: Strategy, turn: Turn) -> Result<Plan, NoRoute> {
+    pub fn plan(&self, query: &Query<'_>, strategy: Strategy, moment: &Moment) -> Result<Plan, NoRoute> {
         let alias = self.aliases.get(query.model);
+        let strategy = alias.and_then(|alias| alias.strategy).unwrap_or(strategy);
         let reading = self.read(query.model);
+        let own = [Arc::from(reading.model())];
+        let models = alias.map_or(&own[..], |alias| &alias.models);
         let mut entries = Vec::new();
         match alias {
-            Some(alias) => entries.extend_from_slice(&alias.entries),
+            Some(alias) => alias.enter(query.conversation.unwrap_or(moment.seed), &mut entries),
             None => self.enter(reading, 0, 0, &mut entries),
         }
-        let passed_over = self.pass_over(&mut entries, query);
+        let passed_over = self.pass_over(&mut entries, query, models);
         if entries.is_empty() {
             let near = if passed_over.is_empty() { near(query.model, self.names()) } else { Vec::new() };
             return Err(plan::no_route(query.model, &passed_over, near));
         }
         once_each(&mut entries);
-        strategy.rank(&mut entries, turn);
-        let own = [Arc::from(reading.model())];
-        let models = alias.map_or(&own[..], |alias| &alias.models);
-        let candidate = |entry: &Entry| Candidate {
-            provider: Arc::clone(&self.providers[entry.provider].asked),
-            model: Arc::clone(&models[entry.model]),
-            why: Why { alias: alias.map(|alias| Arc::clone(&alias.name)), way: self.way(entry) },
-            fidelity: self.rules[entry.rule].fidelity,
+        let mut entries = self.order(entries, models, query, strategy, moment);
+        if strategy == Strategy::Direct {
+            entries.truncate(1);
+        }
+        let candidates = Vec::with_capacity(entries.len());
+        let mut plan = Plan { candidates, resting: Vec::new(), passed_over };
+        for entry in &entries {
+            let provider = &self.providers[entry.provider];
+            let candidate = Candidate {
+                provider: Arc::clone(&provider.asked),
+                model: Arc::clone(&models[entry.model]),
+                why: Why { alias: alias.map(|alias| Arc::clone(&alias.name)), way: self.way(entry) },
+                fidelity: self.rules[entry.rule].fidelity,
+                stream_window: self.rules[entry.rule].stream_window,
+            };
+            match provider.host.verdict(&candidate.model, moment.now) {
+                Verdict::Ready | Verdict::Probe => plan.candidates.push(candidate),
+                Verdict::Resting { until, why } => {
+                    let rest = until.saturating_duration_since(moment.now);
+                    plan.resting.push(Resting { candidate, until, rest, why });
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The rules in the order of the strategy.
+    fn order(
+        &self,
+        mut entries: Vec<Entry>,
+        models: &[Arc<str>],
+        query: &Query<'_>,
+        strategy: Strategy,
+        moment: &Moment,
+    ) -> Vec<Entry> {
+        if strategy.goes_by_the_configuration() && query.conversation.is_none() {
+            // Nothing has to be looked at: the usual case.
+            strategy.order(&mut entries, moment);
+            return entries;
+        }
+        let look = |entry: Entry| self.look_at(entry, &models[entry.model], query, strategy, moment.now);
+        let mut ranked: Vec<Ranked> = entries.into_iter().map(look).collect();
+        strategy.rank(&mut ranked, moment);
+        ranked.into_iter().map(|ranked| ranked.entry).collect()
+    }
+
+    /// What is known of a candidate now that the strategy looks at.
+    fn look_at(
+        &self,
+        entry: Entry,
+        model: &Arc<str>,
+        query: &Query<'_>,
+        strategy: Strategy,
+        now: Instant,
+    ) -> Ranked {
+        let provider = &self.providers[entry.provider];
+        let signals = provider.host.signals(model, now);
+        let cost = match strategy {
+            Strategy::Cheapest => {
+                filter::cost(&*provider.asked, model, query).map_or(i64::MAX, |cost| cost.0)
+            }
+            _ => 0,
         };
-        let candidates = entries.iter().map(candidate).collect();
-        Ok(Plan { candidates, passed_over })
+        Ranked {
+            entry,
+            in_flight: signals.in_flight,
+            time: if strategy == Strategy::LowestTtft { signals.time_to_first } else { signals.latency },
+            cost,
+            is_local: provider.asked.is_local(),
+            affinity: query.conversation.map(|conversation| {
+                let Seed(own) = Seed::of((&*provider.name, &**model));
+                conversation.with(own)
+            }),
+        }
     }
 
     /// The names that are spelled out in routes, and the aliases; in no order.
@@ -301,8 +394,9 @@ impl RouteTable {
     /// Enters all rules that match.
     fn enter(&self, reading: Reading<'_>, target: usize, model: usize, entries: &mut Vec<Entry>) {
         let entry = |hit: &Hit, specificity| {
-            let Rule { provider, priority, .. } = self.rules[hit.rule];
+            let Rule { provider, priority, weight, .. } = self.rules[hit.rule];
             Entry {
+                weight,
                 target,
                 priority,
                 specificity,
@@ -334,10 +428,12 @@ impl RouteTable {
     }
 
     /// Takes out the rules that something stands against.
-    fn pass_over(&self, entries: &mut Vec<Entry>, query: &Query<'_>) -> Vec<PassedOver> {
+    fn pass_over(&self, entries: &mut Vec<Entry>, query: &Query<'_>, models: &[Arc<str>]) -> Vec<PassedOver> {
         let mut passed = Vec::new();
         entries.retain(|entry| {
-            let objection = self.rules[entry.rule].objection(query);
+            let asked = &*self.providers[entry.provider].asked;
+            let by_rule = self.rules[entry.rule].objection(query);
+            let objection = by_rule.or_else(|| filter::objection(asked, &models[entry.model], query));
             let asked = objection.is_none();
             passed.extend(objection.map(|why| (entry.rule, why)));
             asked
@@ -351,7 +447,8 @@ impl RouteTable {
     fn way(&self, entry: &Entry) -> Way {
         match entry.pattern {
             Some(pattern) => {
-                Way::Pattern { pattern: Arc::clone(&self.patterns[pattern]), priority: entry.priority }
+                let priority = self.rules[entry.rule].priority;
+                Way::Pattern { pattern: Arc::clone(&self.patterns[pattern]), priority }
             }
             None => Way::Direct,
         }
@@ -378,7 +475,11 @@ impl fmt::Debug for RouteTable {
 
 type ByName = HashMap<Arc<str>, usize>;
 
-fn name_providers(all: Vec<Arc<dyn LlmProvider>>, faults: &mut Vec<BuildFault>) -> (Vec<Provider>, ByName) {
+fn name_providers(
+    all: Vec<Arc<dyn LlmProvider>>,
+    health: &Health,
+    faults: &mut Vec<BuildFault>,
+) -> (Vec<Provider>, ByName) {
     let mut providers = Vec::with_capacity(all.len());
     let mut by_name = ByName::with_capacity(all.len());
     for asked in all {
@@ -396,17 +497,33 @@ fn name_providers(all: Vec<Arc<dyn LlmProvider>>, faults: &mut Vec<BuildFault>) 
             faults.push(BuildFault::BadProvider { provider: name.to_string(), problem });
         }
         by_name.entry(Arc::clone(&name)).or_insert(providers.len());
-        providers.push(Provider { name, asked, loosest: usize::MAX });
+        let host = health.host(&name);
+        providers.push(Provider { name, asked, host, loosest: usize::MAX });
     }
     (providers, by_name)
 }
 
-/// Leaves of all ways to the same model of the same provider the best one.
+/// Up to how many candidates are compared with each other; more are remembered in a set.
+const COMPARED_MAX: usize = 64;
+
+/// Puts rules in order, and leaves of all ways to the same model of the same provider the best one.
 fn once_each(entries: &mut Vec<Entry>) {
-    if entries.len() > 1 {
-        entries.sort_unstable_by_key(|entry| (entry.provider, entry.model, *entry));
-        entries.dedup_by_key(|entry| (entry.provider, entry.model));
+    entries.sort_unstable();
+    let endpoint = |entry: &Entry| (entry.provider, entry.model);
+    if entries.len() > COMPARED_MAX {
+        let mut seen = HashSet::with_capacity(entries.len());
+        entries.retain(|entry| seen.insert(endpoint(entry)));
+        return;
     }
+    let mut kept = 0;
+    for at in 0..entries.len() {
+        let entry = entries[at];
+        if entries[..kept].iter().all(|before| endpoint(before) != endpoint(&entry)) {
+            entries[kept] = entry;
+            kept += 1;
+        }
+    }
+    entries.truncate(kept);
 }
 
 // === impl Rule and others ===

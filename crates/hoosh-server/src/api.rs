@@ -1,14 +1,19 @@
 //! The endpoints, each a function from a request to an answer.
 
 pub(crate) mod anthropic;
+pub(crate) mod cache;
 mod call;
+pub(crate) mod events;
 pub(crate) mod gemini;
 mod health;
 mod models;
 pub(crate) mod ollama;
+pub(crate) mod queue;
+pub(crate) mod reload;
+mod wishes;
 
 pub(crate) use call::call;
-pub(crate) use health::{health, providers_health};
+pub(crate) use health::{endpoints_health, health, providers_health};
 pub(crate) use models::{model, models};
 
 use http::header::CONTENT_TYPE;
@@ -20,7 +25,10 @@ use crate::http::body::ResponseBody;
 
 /// `GET /metrics`: what is counted, in Prometheus' text form.
 pub(crate) fn metrics(app: &App) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::full(app.metrics.text()));
+    if let Some(cache) = app.gateway.cache() {
+        app.metrics.count_cache(&cache.stats());
+    }
+    let mut response = Response::new(ResponseBody::full(app.metrics.text(&app.config_hash)));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response

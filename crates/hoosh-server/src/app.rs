@@ -1,50 +1,98 @@
-//! What every request of this server needs, made once from the configuration.
+//! What every request of this server needs, made once from a configuration and never changed: a snapshot. A request keeps
+//! the one it began with; the next configuration makes another one ([`Live`](crate::reload::Live)).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use hoosh_gateway::{CallRecord, Gateway, Observer, Outcome};
 
 use crate::RunError;
-use crate::assembly;
-use crate::config::Config;
+use crate::assembly::{self, Before};
+use crate::config::{Config, ModelGroup};
 use crate::http::auth::Keys;
 use crate::http::cors::Cors;
 use crate::metrics::Metrics;
 use crate::route::Routes;
 
 pub(crate) struct App {
+    /// What it was made from.
+    pub(crate) config: Config,
+    pub(crate) config_hash: String,
     pub(crate) gateway: Gateway,
+    /// How often providers that have trouble are asked for a sign of life.
+    pub(crate) heartbeat: Option<Duration>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) keys: Keys,
     pub(crate) cors: Cors,
     pub(crate) routes: Routes,
     pub(crate) aliases: BTreeMap<String, Vec<String>>,
+    pub(crate) cache_bytes_max: u64,
     pub(crate) max_body_bytes: usize,
     pub(crate) body_timeout: Duration,
 }
 
 impl App {
-    pub(crate) fn new(config: &Config) -> Result<Self, RunError> {
-        let metrics = Arc::new(Metrics::new());
-        let gateway = Gateway::builder(assembly::router(config)?)
+    /// Goes on from `before` with what outlives a configuration.
+    pub(crate) fn new(config: Config, before: Option<&Self>) -> Result<Self, RunError> {
+        // Before anything that lasts is changed.
+        let routes = Routes::compile().map_err(|error| RunError::Table(error.to_string()))?;
+        let made = before.map(|app| Before {
+            config: &app.config,
+            router: app.gateway.router(),
+            cache: app.gateway.cache(),
+        });
+        let metrics = before.map_or_else(|| Arc::new(Metrics::new()), |app| Arc::clone(&app.metrics));
+        let router = assembly::router_after(&config, made)?;
+        let watching: Weak<Metrics> = Arc::downgrade(&metrics);
+        router.health().watch(watching);
+        let mut builder = Gateway::builder(router)
             .observer(Arc::new(CallLog))
             .observer(Arc::clone(&metrics) as Arc<dyn Observer>)
             .answer_time_max(config.server.request_timeout)
             .fidelity(config.server.lossy)
-            .build();
+            .fallbacks(config.routing.fallbacks.clone());
+        if let Some(cache) = assembly::cache(&config, made) {
+            builder = builder.cache(cache);
+        }
+        if let Some(app) = before {
+            builder = builder
+                .after(&app.gateway, assembly::moved(&app.config, &config))
+                .events(app.gateway.event_bus().clone());
+        }
+        for provider in &config.providers {
+            if let Some(limits) = provider.queue {
+                builder = builder.queue(provider.name(), limits);
+            }
+        }
         Ok(Self {
-            gateway,
+            gateway: builder.build(),
+            heartbeat: config.routing.heartbeat,
             metrics,
             keys: Keys::new(&config.auth.tokens),
             cors: Cors::new(&config.server.cors_origins),
-            routes: Routes::compile().map_err(|error| RunError::Table(error.to_string()))?,
-            aliases: config.aliases.clone(),
+            routes,
+            aliases: names(&config),
+            cache_bytes_max: config.cache.max_bytes,
             max_body_bytes: config.server.max_body_bytes,
             body_timeout: config.server.body_timeout,
+            config_hash: config.hash(),
+            config,
         })
     }
+}
+
+/// The names that stand for models, each with those.
+fn names(config: &Config) -> BTreeMap<String, Vec<String>> {
+    let mut names = config.aliases.clone();
+    for ModelGroup { name, group, .. } in &config.groups {
+        let canary = group.canary.iter().map(|canary| canary.model.clone());
+        names.insert(
+            name.clone(),
+            group.members.iter().map(|member| member.model.clone()).chain(canary).collect(),
+        );
+    }
+    names
 }
 
 /// Writes one line for each call that is over.
@@ -61,6 +109,7 @@ impl Observer for CallLog {
                     caller = record.caller.as_str(),
                     model = record.model_asked,
                     provider = record.provider,
+                    cache = record.cache.as_str(),
                     attempts = record.attempts,
                     outcome = record.outcome.as_str(),
                     prompt_tokens = record.usage.map(|usage| usage.prompt_total()),

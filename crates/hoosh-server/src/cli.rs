@@ -52,7 +52,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the gateway
+    /// Run the gateway; SIGHUP makes it read its configuration again
     Serve(serve::ServeArgs),
     /// Ask a running gateway, once or in a conversation
     #[command(visible_alias = "infer")]

@@ -22,12 +22,15 @@ use std::time::Duration;
 
 use figment::value::{Dict, Value};
 use hoosh_core::Fidelity;
+use hoosh_gateway::Fallbacks;
 use hoosh_providers::ProviderSettings;
-use hoosh_router::Strategy;
+use hoosh_router::{BreakerPolicy, Group, QueueLimits, RetryPolicy, Strategy};
+use ring::digest::{SHA256, digest};
 use secrecy::SecretString;
 
 pub(crate) use self::fault::nearest;
 pub use self::fault::{ConfigErrors, Fault, Place};
+pub(crate) use self::file::File;
 pub(crate) use self::resolve::default_models;
 pub(crate) use self::trial::settle_routes;
 
@@ -41,10 +44,18 @@ pub struct Config {
     pub server: Server,
     /// The providers in the order of the file, those that are not enabled among them. Names are unique.
     pub providers: Vec<Provider>,
+    /// What is done about providers that fail.
+    pub routing: Routing,
+    /// Which answers are given again.
+    pub cache: Cache,
     /// Who may call.
     pub auth: Auth,
     /// Other names for models, each with what it leads to, the first choice first.
     pub aliases: BTreeMap<String, Vec<String>>,
+    /// Names that stand for several models, one of which is chosen.
+    pub groups: Vec<ModelGroup>,
+    /// The file that it was read from, if there is one.
+    pub file: Option<FileRead>,
     /// Where it was read from: `hoosh.toml`, `environment`, `flags`. Empty: built-in defaults alone.
     pub sources: Vec<String>,
     /// What a user should know, a sentence each.
@@ -53,6 +64,15 @@ pub struct Config {
     pub discover: bool,
     /// Where each setting was said, by its path; a provider's by its name, as in `providers.ollama.priority`.
     pub origins: BTreeMap<String, Place>,
+}
+
+/// A configuration file as it was when it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRead {
+    /// Which, as it was named.
+    pub path: PathBuf,
+    /// The SHA-256 of what was in it.
+    pub digest: [u8; 32],
 }
 
 /// How to listen and serve.
@@ -78,6 +98,20 @@ pub struct Server {
     pub max_connections: usize,
     /// Origins of web pages that may call; `*` for any. Empty: none.
     pub cors_origins: Vec<String>,
+    /// When the configuration is read again.
+    pub reload: ReloadMode,
+}
+
+/// When the configuration is read again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReloadMode {
+    /// Never.
+    Off,
+    /// When SIGHUP or `POST /v1/admin/reload` asks for it.
+    #[default]
+    Signal,
+    /// Also when its file has changed.
+    Watch,
 }
 
 /// One provider and what it is asked for.
@@ -95,6 +129,53 @@ pub struct Provider {
     pub max_tokens_limit: Option<u64>,
     /// What is done about parts of a call that it cannot be told. `None`: as the server does.
     pub lossy: Option<Fidelity>,
+    /// How long its answers are given again. `None`: as the cache says. Zero: not at all.
+    pub cache_ttl: Option<Duration>,
+    /// How often it is taken beside others, where the strategy goes by weight.
+    pub weight: u32,
+    /// How long its streams are held back from their first output on.
+    pub stream_window: Duration,
+    /// How many calls it answers at once, and how many wait for that. `None`: as many as come.
+    pub queue: Option<QueueLimits>,
+}
+
+/// What is done about providers that fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Routing {
+    /// When and how often one that failed is asked again.
+    pub retry: RetryPolicy,
+    /// When one is let alone, and for how long.
+    pub breaker: BreakerPolicy,
+    /// How often one on this machine that has trouble is asked for a sign of life. `None`: never.
+    pub heartbeat: Option<Duration>,
+    /// Whom to ask when a model is too short for a call, or does not allow it.
+    pub fallbacks: Fallbacks,
+}
+
+/// Which answers are given again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cache {
+    /// Whether any is.
+    pub enabled: bool,
+    /// How long.
+    pub ttl: Duration,
+    /// Memory for all of them. Unit: bytes.
+    pub max_bytes: u64,
+    /// Whether calls with tools are among them.
+    pub tool_calls: bool,
+    /// Whether calls are that leave the model a choice.
+    pub any_temperature: bool,
+}
+
+/// A name that stands for several models.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelGroup {
+    /// The name.
+    pub name: String,
+    /// The models, and how one is chosen.
+    pub group: Group,
+    /// Where it is in the file: `groups[0]`.
+    pub path: String,
 }
 
 /// Who may call.
@@ -155,6 +236,22 @@ pub fn keys_markdown() -> String {
 // === impl Config ===
 
 impl Config {
+    /// Its settings by their paths, `server.port` and `providers.NAME.priority`, as TOML writes them; secrets are redacted.
+    pub(crate) fn settings(&self) -> BTreeMap<String, String> {
+        show::settings(self)
+    }
+
+    /// Its name for people who compare gateways: twelve hex digits of the SHA-256 of [`to_toml`](Self::to_toml) without its
+    /// comments.
+    ///
+    /// Secrets are not in it. A digest of them would be the same everywhere only if everybody could compute it, and then a
+    /// short token could be guessed from what `/v1/health` tells without a key.
+    pub fn hash(&self) -> String {
+        let plain = Self { origins: BTreeMap::new(), ..self.clone() };
+        let digest = digest(&SHA256, plain.to_toml().as_bytes());
+        digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The address to listen on.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.server.bind, self.server.port)
@@ -174,8 +271,12 @@ impl Default for Config {
         Self {
             server: Server::default(),
             providers: Vec::new(),
+            routing: Routing::default(),
+            cache: Cache::default(),
             auth: Auth::default(),
             aliases: BTreeMap::new(),
+            groups: Vec::new(),
+            file: None,
             sources: Vec::new(),
             warnings: Vec::new(),
             discover: true,
@@ -190,12 +291,56 @@ impl Default for Server {
     }
 }
 
+impl Default for Routing {
+    fn default() -> Self {
+        resolve::default_routing()
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        resolve::default_cache()
+    }
+}
+
 // === impl Provider ===
 
 impl Provider {
     /// Its name in logs and in `name/model`.
     pub fn name(&self) -> &str {
         self.settings.name.as_deref().unwrap_or_else(|| self.settings.kind.as_str())
+    }
+}
+
+// === impl FileRead ===
+
+impl FileRead {
+    /// A file of this content.
+    pub(crate) fn new(path: PathBuf, content: &[u8]) -> Self {
+        let mut read = Self { path, digest: [0; 32] };
+        read.digest.copy_from_slice(digest(&SHA256, content).as_ref());
+        read
+    }
+}
+
+// === impl ReloadMode ===
+
+impl ReloadMode {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Signal, Self::Watch, Self::Off];
+
+    /// Its name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Signal => "signal",
+            Self::Watch => "watch",
+        }
+    }
+
+    /// Reads a name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == text)
     }
 }
 

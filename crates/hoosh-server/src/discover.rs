@@ -5,6 +5,7 @@
 //! call to find out.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use hoosh_core::{FailureKind, LlmProvider, ModelInfo, limits};
@@ -126,6 +127,10 @@ async fn probe(env: &Environment, spot: Spot) -> Result<Found, Absent> {
         enabled: true,
         max_tokens_limit: None,
         lossy: None,
+        cache_ttl: None,
+        weight: 1,
+        stream_window: Duration::ZERO,
+        queue: None,
     };
     Ok(Found { provider, place: Place::Found(url) })
 }
@@ -168,6 +173,10 @@ fn vendor(preset: &'static Preset, variable: &str, key: &str) -> Found {
         enabled: true,
         max_tokens_limit: None,
         lossy: None,
+        cache_ttl: None,
+        weight: 1,
+        stream_window: Duration::ZERO,
+        queue: None,
     };
     Found { provider, place: Place::Variable(variable.to_owned()) }
 }

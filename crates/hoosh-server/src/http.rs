@@ -16,6 +16,18 @@ pub(crate) const X_HOOSH_PROVIDER: HeaderName = HeaderName::from_static("x-hoosh
 pub(crate) const X_HOOSH_MODEL: HeaderName = HeaderName::from_static("x-hoosh-model");
 /// How many candidates were asked.
 pub(crate) const X_HOOSH_ATTEMPTS: HeaderName = HeaderName::from_static("x-hoosh-attempts");
+/// Whether a call must stay on this machine or network.
+pub(crate) const X_HOOSH_PRIVACY: HeaderName = HeaderName::from_static("x-hoosh-privacy");
+/// Most that a call may cost, in US dollars.
+pub(crate) const X_HOOSH_MAX_COST: HeaderName = HeaderName::from_static("x-hoosh-max-cost");
+/// The conversation that a call belongs to.
+pub(crate) const X_HOOSH_SESSION: HeaderName = HeaderName::from_static("x-hoosh-session");
+/// The tier of a call where it has to wait in line.
+pub(crate) const X_HOOSH_PRIORITY: HeaderName = HeaderName::from_static("x-hoosh-priority");
+/// How long a call waited in line, in milliseconds.
+pub(crate) const X_HOOSH_QUEUE_MS: HeaderName = HeaderName::from_static("x-hoosh-queue-ms");
+/// What the cache did for a call.
+pub(crate) const X_HOOSH_CACHE: HeaderName = HeaderName::from_static("x-hoosh-cache");
 /// What is done about what cannot be carried, as the caller wants it.
 pub(crate) const X_HOOSH_FIDELITY: HeaderName = HeaderName::from_static("x-hoosh-fidelity");
 /// Anthropic's SDKs look here for the name of a call.

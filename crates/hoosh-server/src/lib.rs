@@ -11,18 +11,21 @@ pub mod config;
 mod discover;
 mod http;
 mod metrics;
+mod reload;
 mod route;
 mod serve;
 mod telemetry;
 
 use std::sync::Arc;
 
+use futures_util::{Stream, stream};
 use tokio::net::TcpListener;
 
 pub use self::assembly::AssemblyErrors;
 
 use self::app::App;
-use self::config::Config;
+use self::config::{Config, LoadOptions};
+use self::reload::{Live, Source};
 
 /// Why the server cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -49,19 +52,50 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
-    let app = Arc::new(App::new(&config)?);
-    let listing = {
-        let app = Arc::clone(&app);
-        async move {
-            // So that the first question for models need not wait. Vendors are not asked unbidden.
-            app.gateway.warm_up().await;
-            std::future::pending::<()>().await;
-        }
+    let live = Live::new(App::new(config, None)?, None);
+    serve_live(live, listener, stream::pending(), shutdown).await;
+    Ok(())
+}
+
+/// The same with a configuration that [`config::load`] read from `options`, which is read again at each of the `hangups`, and
+/// when a request or a change of the file wants it ([`config::ReloadMode`]). Calls go on with the one they began with.
+///
+/// # Errors
+///
+/// As [`run`], of the first configuration; a later one that cannot be put together is not taken.
+///
+/// # Cancel safety
+///
+/// As [`run`].
+pub async fn run_reloading(
+    config: Config,
+    options: LoadOptions,
+    hangups: impl Stream<Item = ()> + Send + 'static,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), RunError> {
+    // A listener that cannot tell its port serves all the same.
+    let own_port = listener.local_addr().map_or(config.server.port, |address| address.port());
+    let live = Live::new(App::new(config, None)?, Some(Source { options, own_port }));
+    serve_live(live, listener, hangups, shutdown).await;
+    Ok(())
+}
+
+async fn serve_live(
+    live: Live,
+    listener: TcpListener,
+    hangups: impl Stream<Item = ()> + Send + 'static,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let app = live.app();
+    let listing = async move {
+        // So that the first question for models need not wait. Vendors are not asked unbidden.
+        app.gateway.warm_up().await;
+        drop(app);
+        std::future::pending::<()>().await;
     };
-    let server = &config.server;
     tokio::select! {
-        () = serve::serve(app, listener, server.max_connections, server.drain_timeout, shutdown) => {}
+        () = serve::serve(Arc::new(live), listener, hangups, shutdown) => {}
         () = listing => {}
     }
-    Ok(())
 }

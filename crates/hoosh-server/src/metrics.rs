@@ -1,7 +1,8 @@
 //! What is counted, for `GET /metrics` in Prometheus' text form.
 
 use hoosh_core::{FidelityNote, NoteKind};
-use hoosh_gateway::{CallRecord, Observer};
+use hoosh_gateway::{CacheStats, CallRecord, FailedAttempt, Observer};
+use hoosh_router::{HealthChange, Watch};
 use metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -12,6 +13,10 @@ pub(crate) struct Metrics {
 }
 
 const METADATA: Metadata<'_> = Metadata::new("hoosh", Level::INFO, None);
+
+fn reload_key(result: &'static str) -> Key {
+    Key::from_parts("hoosh_config_reloads_total", vec![Label::new("result", result)])
+}
 
 // === impl Metrics ===
 
@@ -24,12 +29,82 @@ impl Metrics {
             None,
             "Parts of calls that a provider or client could not be told as they were said".into(),
         );
+        recorder.describe_counter(
+            "hoosh_calls_total".into(),
+            None,
+            "Calls that are over, by how they ended and who answered".into(),
+        );
+        recorder.describe_counter(
+            "hoosh_attempts_failed_total".into(),
+            None,
+            "Attempts at providers that failed before their first output".into(),
+        );
+        recorder.describe_counter(
+            "hoosh_breaker_opened_total".into(),
+            None,
+            "Times that a model of a provider was let alone because it failed too often".into(),
+        );
+        recorder.describe_counter(
+            "hoosh_cache_calls_total".into(),
+            None,
+            "Calls by what the cache did: hit, miss or bypass".into(),
+        );
+        recorder.describe_counter(
+            "hoosh_cache_waits_total".into(),
+            None,
+            "Calls that waited for the same call of another".into(),
+        );
+        recorder.describe_counter(
+            "hoosh_cache_evictions_total".into(),
+            None,
+            "Cached answers let go of for want of room".into(),
+        );
+        let reloads = "hoosh_config_reloads_total";
+        recorder.describe_counter(
+            reloads.into(),
+            None,
+            "Configurations read while serving: ok or refused".into(),
+        );
+        for result in ["ok", "refused"] {
+            recorder.register_counter(&reload_key(result), &METADATA).absolute(0);
+        }
+        recorder.describe_gauge("hoosh_cache_entries".into(), None, "Answers in the cache".into());
+        recorder.describe_gauge("hoosh_cache_bytes".into(), None, "Memory that they take".into());
         Self { recorder, handle }
     }
 
     /// All counters as Prometheus reads them.
-    pub(crate) fn text(&self) -> String {
-        self.handle.render()
+    ///
+    /// The configuration in use is written here: the recorder would keep the hashes of all that were before.
+    pub(crate) fn text(&self, config_hash: &str) -> String {
+        let text = self.handle.render();
+        format!(
+            "{text}# HELP hoosh_config_info The configuration in use\n# TYPE hoosh_config_info gauge\n\
+             hoosh_config_info{{hash=\"{config_hash}\"}} 1\n"
+        )
+    }
+
+    /// Counts a configuration that was read while serving.
+    pub(crate) fn count_reload(&self, is_ok: bool) {
+        let key = reload_key(if is_ok { "ok" } else { "refused" });
+        self.recorder.register_counter(&key, &METADATA).increment(1);
+    }
+
+    /// Takes over what the cache has counted itself.
+    pub(crate) fn count_cache(&self, stats: &CacheStats) {
+        let calls = [("hit", stats.hits), ("miss", stats.misses), ("bypass", stats.bypassed)];
+        for (result, count) in calls {
+            let key = Key::from_parts("hoosh_cache_calls_total", vec![Label::new("result", result)]);
+            self.recorder.register_counter(&key, &METADATA).absolute(count);
+        }
+        let totals =
+            [("hoosh_cache_waits_total", stats.waits), ("hoosh_cache_evictions_total", stats.evictions)];
+        for (name, count) in totals {
+            self.recorder.register_counter(&Key::from_name(name), &METADATA).absolute(count);
+        }
+        for (name, size) in [("hoosh_cache_entries", stats.entries), ("hoosh_cache_bytes", stats.bytes)] {
+            self.recorder.register_gauge(&Key::from_name(name), &METADATA).set(size as f64);
+        }
     }
 
     fn count_note(&self, note: &FidelityNote, record: &CallRecord) {
@@ -43,7 +118,11 @@ impl Metrics {
             Label::new("dialect", record.dialect.as_str()),
             Label::new("provider", record.provider.clone().unwrap_or_default()),
         ];
-        let key = Key::from_parts("hoosh_fidelity_notes_total", labels);
+        self.count("hoosh_fidelity_notes_total", labels);
+    }
+
+    fn count(&self, name: &'static str, labels: Vec<Label>) {
+        let key = Key::from_parts(name, labels);
         self.recorder.register_counter(&key, &METADATA).increment(1);
     }
 }
@@ -51,5 +130,27 @@ impl Metrics {
 impl Observer for Metrics {
     fn call_settled(&self, record: &CallRecord) {
         record.notes.iter().for_each(|note| self.count_note(note, record));
+        let labels = vec![
+            Label::new("outcome", record.outcome.as_str()),
+            Label::new("dialect", record.dialect.as_str()),
+            // Empty where nobody answered. Names of providers are the configuration's, those of models may be anybody's.
+            Label::new("provider", record.provider.clone().unwrap_or_default()),
+        ];
+        self.count("hoosh_calls_total", labels);
+    }
+
+    fn attempt_failed(&self, attempt: &FailedAttempt<'_>) {
+        let provider = attempt.candidate.provider.name().to_owned();
+        let labels = vec![Label::new("provider", provider), Label::new("kind", attempt.kind())];
+        self.count("hoosh_attempts_failed_total", labels);
+    }
+}
+
+impl Watch for Metrics {
+    fn health_changed(&self, change: &HealthChange) {
+        if change.opens_breaker() {
+            let provider = change.provider.to_string();
+            self.count("hoosh_breaker_opened_total", vec![Label::new("provider", provider)]);
+        }
     }
 }

@@ -23,12 +23,24 @@ pub(crate) enum Endpoint {
     OllamaRunning,
     /// The version as Ollama has it.
     OllamaVersion,
+    /// What the cache holds and did.
+    CacheStats,
+    /// Letting go of cached answers.
+    PurgeCache,
     /// What is counted.
     Metrics,
     /// Whether this process is well.
     Health,
     /// How the providers are.
     ProvidersHealth,
+    /// What calls have told of each model.
+    EndpointsHealth,
+    /// How the lines before the providers are.
+    QueueStatus,
+    /// Reading the configuration again.
+    Reload,
+    /// What happens, as it happens.
+    Events,
     /// The list of models.
     Models,
     /// One model.
@@ -60,12 +72,18 @@ const TABLE: &[(Method, &str, Endpoint)] = &[
     (Method::POST, "/api/show", Endpoint::OllamaShow),
     (Method::GET, "/api/ps", Endpoint::OllamaRunning),
     (Method::GET, "/api/version", Endpoint::OllamaVersion),
+    (Method::GET, "/v1/cache/stats", Endpoint::CacheStats),
+    (Method::DELETE, "/v1/cache", Endpoint::PurgeCache),
     (Method::GET, "/metrics", Endpoint::Metrics),
     // Ollama's command line asks here whether anybody is there.
     (Method::GET, "/", Endpoint::Health),
     (Method::GET, "/health", Endpoint::Health),
     (Method::GET, "/v1/health", Endpoint::Health),
     (Method::GET, "/v1/health/providers", Endpoint::ProvidersHealth),
+    (Method::GET, "/v1/health/endpoints", Endpoint::EndpointsHealth),
+    (Method::GET, "/v1/queue/status", Endpoint::QueueStatus),
+    (Method::POST, "/v1/admin/reload", Endpoint::Reload),
+    (Method::GET, "/v1/events", Endpoint::Events),
 ];
 
 /// Prefixes that stand for `/v1`: the Groq SDK adds this one to whatever base URL it is given.

@@ -1,43 +1,45 @@
 //! Connections: accepted, served, drained.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, Stream};
 use hoosh_core::dialect::{Dialect, RequestLine};
 use hoosh_core::limits;
 use hoosh_gateway::RequestId;
-use http::{HeaderValue, Request, Response};
+use hoosh_router::Seed;
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{self, anthropic, gemini, ollama};
+use crate::api::{self, anthropic, cache, events, gemini, ollama, queue};
 use crate::app::App;
-use crate::http::body::ResponseBody;
+use crate::http::body::{ResponseBody, Stopping};
 use crate::http::cors::Cors;
 use crate::http::error::{self, ServerError};
 use crate::http::stall::Stalls;
 use crate::http::{REQUEST_ID, X_REQUEST_ID};
+use crate::reload::{self, Live};
 use crate::route::{Endpoint, Found, dialect_of};
 
-/// Serves until `shutdown` is ready, then lets calls in flight finish for `drain_time`.
+/// Serves until `shutdown` is ready, then lets calls in flight finish for the drain time.
 pub(crate) async fn serve(
-    app: Arc<App>,
+    live: Arc<Live>,
     listener: TcpListener,
-    connections_max: usize,
-    drain_time: Duration,
+    hangups: impl Stream<Item = ()> + Send + 'static,
     shutdown: impl Future<Output = ()>,
 ) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -59,10 +61,15 @@ pub(crate) async fn serve(
     // Ends the connections that are left after the drain time, and all of them if this future is dropped.
     let ending = CancellationToken::new();
     let _end_all = ending.clone().drop_guard();
-    // Ends the streams that are left then, each with a word of it.
-    let stopping = CancellationToken::new();
-    let places = Arc::new(Semaphore::new(connections_max));
+    let stopping = Stopping::default();
+    let places = Arc::new(Semaphore::new(live.app().config.server.max_connections));
     let mut shutdown = pin!(shutdown);
+    // What is done beside the calls, and ends with the taking of calls.
+    let (beside, over) = (TaskTracker::new(), stopping.begun.clone());
+    let _end_beside = over.clone().drop_guard();
+    beside.spawn(over.clone().run_until_cancelled_owned(heartbeats(live.apps())));
+    beside.spawn(over.clone().run_until_cancelled_owned(reload::at_hangups(Arc::clone(&live), hangups)));
+    beside.spawn(over.clone().run_until_cancelled_owned(reload::at_changes(Arc::clone(&live))));
 
     loop {
         let place = tokio::select! {
@@ -73,7 +80,7 @@ pub(crate) async fn serve(
             accepted = listener.accept() => accepted,
             () = &mut shutdown => break,
         };
-        let (stream, _) = match accepted {
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, mostly: wait for some connection to end rather than spin.
@@ -82,16 +89,20 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let (app, builder, watcher) = (Arc::clone(&app), Arc::clone(&builder), graceful.watcher());
+        let (live, builder, watcher) = (Arc::clone(&live), Arc::clone(&builder), graceful.watcher());
         let (ending, stopping) = (ending.clone(), stopping.clone());
         tracker.spawn(async move {
-            ending.run_until_cancelled(connection(app, &builder, watcher, stream, stopping)).await;
+            ending.run_until_cancelled(connection(live, &builder, watcher, (stream, peer), stopping)).await;
             drop(place);
         });
     }
 
     drop(listener);
+    over.cancel();
+    beside.close();
+    beside.wait().await;
     tracker.close();
+    let drain_time = live.app().config.server.drain_timeout;
     tracing::info!(connections = tracker.len(), limit_s = drain_time.as_secs(), "draining");
     let drained = async {
         graceful.shutdown().await;
@@ -99,7 +110,7 @@ pub(crate) async fn serve(
     };
     if timeout(drain_time, drained).await.is_err() {
         tracing::warn!(connections = tracker.len(), "drain time passed, closing what is left");
-        stopping.cancel();
+        stopping.waited.cancel();
         // Past it a client takes nothing, or waits for an answer that is not a stream.
         let _in_time = timeout(limits::STREAM_STOP_TIME_MAX, tracker.wait()).await;
         ending.cancel();
@@ -108,22 +119,44 @@ pub(crate) async fn serve(
     }
 }
 
+/// Looks after the providers on this machine that have trouble, as long as the server runs.
+async fn heartbeats(mut apps: watch::Receiver<Arc<App>>) {
+    let mut seed = Seed::of(RequestId::new());
+    loop {
+        let app = Arc::clone(&apps.borrow_and_update());
+        seed = seed.with(0);
+        let wait = async {
+            match app.heartbeat {
+                // Many gateways that began together do not ask together.
+                Some(interval) => sleep(interval.mul_f64(0.9 + 0.2 * seed.fraction())).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = wait => app.gateway.heartbeat().await,
+            changed = apps.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
 async fn connection(
-    app: Arc<App>,
+    live: Arc<Live>,
     builder: &auto::Builder<TokioExecutor>,
     watcher: hyper_util::server::graceful::Watcher,
-    stream: TcpStream,
-    stopping: CancellationToken,
+    (stream, peer): (TcpStream, SocketAddr),
+    stopping: Stopping,
 ) {
     // Without it each event of a stream waits for the acknowledgement of the one before.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
-    let seen = AtomicBool::new(false);
-    let stalls = Stalls::default();
-    let service = service_fn(|request| {
+    let is_from_here = peer.ip().to_canonical().is_loopback();
+    let (seen, is_shared) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (stalls, begun) = (Stalls::default(), stopping.begun.clone());
+    let service = service_fn(|request: Request<Incoming>| {
         seen.store(true, Ordering::Relaxed);
-        let answered = answer(Arc::clone(&app), request);
+        is_shared.store(request.version() == Version::HTTP_2, Ordering::Relaxed);
+        let answered = answer(Arc::clone(&live), is_from_here, request);
         let (stalls, stopping) = (stalls.clone(), stopping.clone());
         async move { answered.await.map(|response| response.map(|body| body.watched(&stalls, &stopping))) }
     });
@@ -135,21 +168,40 @@ async fn connection(
             std::future::pending::<()>().await;
         }
     };
+    // A feed ends when the server stops, but is not asked, and so does not know, while its client takes nothing.
+    let held = async {
+        begun.cancelled().await;
+        sleep(limits::STREAM_STOP_TIME_MAX).await;
+        // On HTTP/2 others may still be answered beside it; they have the drain time.
+        if is_shared.load(Ordering::Relaxed) || !stalls.hold_a_feed() {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
         ended = connection => if let Err(error) = ended {
             tracing::debug!(%error, "connection ended");
         },
         () = silent => tracing::debug!("connection closed: no request came"),
+        () = held => tracing::debug!("connection closed: the server stops, and its client takes nothing of its events"),
         () = stalls.one_is_too_long() => tracing::warn!("connection closed: its client takes nothing of its stream"),
     }
 }
 
 /// Answers one request, whatever happens.
-async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<ResponseBody>, Infallible> {
+async fn answer(
+    live: Arc<Live>,
+    is_from_here: bool,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    // It keeps this one to its end, whatever is loaded meanwhile.
+    let app = live.app();
     let id = RequestId::new();
     let origin = app.cors.allowed_origin(request.headers());
     let mut dialect = dialect_of(request.uri().path());
-    let answered = AssertUnwindSafe(route(&app, &id, request, &mut dialect)).catch_unwind().await;
+    // In a box of its own, which is gone when the answer begins: hyper keeps the room for this future as long as the
+    // connection lasts, a stream's included (some 8 KiB each).
+    let routed = Box::pin(route(&live, &app, is_from_here, &id, request, &mut dialect));
+    let answered = AssertUnwindSafe(routed).catch_unwind().await;
     let result = answered.unwrap_or_else(|_| {
         tracing::error!(%id, "a panic ended this request; its message is above");
         Err(ServerError::Panicked)
@@ -171,7 +223,9 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Re
 }
 
 async fn route(
+    live: &Live,
     app: &App,
+    is_from_here: bool,
     id: &RequestId,
     request: Request<Incoming>,
     dialect: &mut Dialect,
@@ -229,7 +283,13 @@ async fn route(
         Endpoint::OllamaShow => ollama::show(app, request).await,
         Endpoint::OllamaRunning => Ok(ollama::running(app).await),
         Endpoint::OllamaVersion => Ok(ollama::version()),
+        Endpoint::EndpointsHealth => Ok(api::endpoints_health(app)),
+        Endpoint::QueueStatus => Ok(queue::status(app)),
+        Endpoint::Events => events::listen(app, request.uri().query()),
+        Endpoint::CacheStats => Ok(cache::stats(app)),
+        Endpoint::PurgeCache => cache::purge(app, &caller, request.uri().query()),
         Endpoint::Metrics => Ok(api::metrics(app)),
+        Endpoint::Reload => api::reload::reload(live, app, is_from_here).await,
         Endpoint::Models if *dialect == Dialect::Anthropic => Ok(anthropic::models(app).await),
         Endpoint::Model if *dialect == Dialect::Anthropic => {
             anthropic::model(app, rest.unwrap_or_default()).await

@@ -25,15 +25,21 @@
 //!
 //! - `server`: the module `server`, for programs that start a whole gateway with its HTTP listener.
 //!
-//! Modules and names of later parts (budget, audit, cache, tools, queue, metrics, hardware) come with those parts.
+//! Modules and names of later parts (budget, audit, tools, queue, metrics, hardware) come with those parts.
 
 pub use hoosh_client::HooshClient;
 pub use hoosh_core::{
     HooshError, InferenceRequest, InferenceResponse, LlmProvider, ModelInfo, ProviderType, ToolCall,
     ToolChoice, ToolDefinition, ToolResult,
 };
+pub use hoosh_gateway::ResponseCache;
 pub use hoosh_providers::ProviderRegistry;
 pub use hoosh_router::Router;
+
+/// Answers that are given again.
+pub mod cache {
+    pub use hoosh_gateway::{CacheControl, CacheSettings, CacheStats, CacheUse, ResponseCache};
+}
 
 /// The typed client for agents.
 pub mod client {
@@ -55,9 +61,12 @@ pub mod error {
     };
 }
 
-/// What is told when a call is over.
+/// What is told when a call is over, and what happens on the way.
 pub mod events {
-    pub use hoosh_gateway::{CallRecord, Observer, Outcome};
+    pub use hoosh_gateway::{
+        CallRecord, Completed, Endpoint, Event, EventBus, EventKind, FailedAttempt, Happened, Listener,
+        Observer, Outcome,
+    };
 }
 
 /// How providers are.

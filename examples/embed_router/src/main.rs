@@ -1,11 +1,14 @@
 //! hoosh's router inside another program: no server, no configuration file, no port.
 //!
 //! ```sh
-//! cargo run -p embed_router -- smollm2-135m "What is the capital of France?"
+//! cargo run -p embed_router -- small "What is the capital of France?"
 //! ```
 //!
 //! It asks a llama.cpp server on this machine (`LLAMACPP_URL`, <http://127.0.0.1:8080> unless set), and Ollama
-//! (`OLLAMA_URL`, <http://127.0.0.1:11434> unless set) if that one cannot answer.
+//! (`OLLAMA_URL`, <http://127.0.0.1:11434> unless set) if that one cannot answer. The alias `small` ends at a provider of
+//! this program's own ([`apology`]), which answers when nobody else does.
+
+mod apology;
 
 use std::env;
 use std::error::Error;
@@ -28,7 +31,9 @@ fn router() -> Result<Router, Box<dyn Error>> {
         .provider(Arc::new(provider(ProviderType::Ollama, "OLLAMA_URL")?))
         .route(Route { priority: 1, ..Route::to("llamacpp") })
         .route(Route { priority: 2, ..Route::to("ollama") })
-        .alias("small", ["smollm2-135m", "ollama/smollm2:135m"])
+        .provider(Arc::new(apology::Apology))
+        .route(Route { models: vec!["sorry".into()], ..Route::to("apology") })
+        .alias("small", ["smollm2-135m", "ollama/smollm2:135m", "apology/sorry"])
         .build()?;
     Ok(router)
 }

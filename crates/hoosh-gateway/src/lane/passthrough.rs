@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -15,7 +16,7 @@ use hoosh_core::{
     limits, rate_limit,
 };
 use hoosh_router::Candidate;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use super::{Answer, AnswerBody, Lane};
 use crate::call::Call;
@@ -42,7 +43,7 @@ pub(super) async fn ask(call: &Call, candidate: &Candidate) -> Result<Answer, Up
             let hide_usage = ask_usage && !call.head.include_usage;
             let prompt = Prompt::of(call, &candidate.model);
             let mut stream = PassedStream::new(call.dialect, bytes, tap, hide_usage, prompt);
-            stream.hold_until_output(call, &candidate.model).await?;
+            stream.hold(call, &candidate.model, candidate.stream_window).await?;
             AnswerBody::Stream(Box::new(stream))
         }
     };
@@ -150,15 +151,28 @@ impl PassedStream {
         }
     }
 
-    /// Reads until something of the answer has come, so that a failure before it is nobody's but ours.
-    async fn hold_until_output(&mut self, call: &Call, model: &str) -> Result<(), UpstreamFailure> {
-        let mut held = 0;
+    /// Reads until something of the answer has come, and for `window` from there on, so that a failure before that is
+    /// nobody's but ours.
+    async fn hold(&mut self, call: &Call, model: &str, window: Duration) -> Result<(), UpstreamFailure> {
+        let (mut held, mut proven_at) = (0, None);
         loop {
-            let piece = match self.bytes.as_mut() {
-                Some(bytes) => bytes.next().await,
-                None => None,
+            let next = match (self.bytes.as_mut(), proven_at) {
+                (None, _) => None,
+                (Some(bytes), None) => bytes.next().await,
+                (Some(bytes), Some(at)) => match timeout_at(at, bytes.next()).await {
+                    Ok(next) => next,
+                    Err(_) => return Ok(()),
+                },
             };
-            let Some(piece) = piece else { return Err(DecodeError::Truncated.into()) };
+            let Some(piece) = next else {
+                if proven_at.is_none() {
+                    return Err(DecodeError::Truncated.into());
+                }
+                // A short answer ends within the window.
+                let rest = self.end().transpose()?;
+                self.ready.extend(rest);
+                return Ok(());
+            };
             let piece = piece?;
             held += piece.len();
             let (output, fault) = self.take(piece)?;
@@ -166,12 +180,17 @@ impl PassedStream {
                 self.ready.push_front(opening.into());
             }
             match fault {
-                Some(fault) if !output => return Err(fault.into()),
+                Some(fault) if !output || !window.is_zero() => return Err(fault.into()),
                 // Output came first, in the same piece: too late to go elsewhere.
                 Some(fault) => self.note(fault),
                 None => {}
             }
-            if output || held > limits::STREAM_HOLD_BYTES_MAX {
+            if output && proven_at.is_none() {
+                proven_at = Some(Instant::now() + window);
+            }
+            let is_over = self.tap.is_done() || self.bytes.is_none();
+            if held > limits::STREAM_HOLD_BYTES_MAX || (proven_at.is_some() && (window.is_zero() || is_over))
+            {
                 return Ok(());
             }
         }

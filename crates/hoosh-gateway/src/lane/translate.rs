@@ -9,7 +9,7 @@ use hoosh_core::{
     Choice, EventStream, FailureKind, Fidelity, FidelityNote, FinishReason, InferenceRequest,
     InferenceResponse, Problem, Role, StreamEvent, UpstreamFailure, Usage, limits,
 };
-use hoosh_router::{Candidate, until_output};
+use hoosh_router::{Candidate, until_proven};
 use http::HeaderMap;
 
 use super::{Answer, AnswerBody, Lane, cannot_translate};
@@ -33,7 +33,8 @@ pub(super) async fn ask(
         let reply = candidate.provider.infer(&candidate.model, request).await?;
         return Ok(whole(call, codec, request, &candidate.model, reply));
     }
-    let mut stream = until_output(candidate.provider.infer_stream(&candidate.model, request).await?).await?;
+    let stream = candidate.provider.infer_stream(&candidate.model, request).await?;
+    let mut stream = until_proven(stream, candidate.stream_window).await?;
     let (notes, limits) = (mem::take(&mut stream.notes), mem::take(&mut stream.limits));
     let lane = TranslatedStream {
         tells_late: fidelity != Fidelity::Silent && takes_comments(call),
@@ -54,16 +55,21 @@ fn takes_comments(call: &Call) -> bool {
     call.dialect.stream_form() == StreamForm::Sse && call.dialect != Dialect::Gemini
 }
 
-/// Ollama's clients send a request without a word to have a model loaded, or unloaded. Other providers see to that
-/// themselves, so it is done.
-fn load(call: &Call, codec: &dyn Codec, request: &InferenceRequest, model: &str) -> Option<Answer> {
-    let is_wordless = match call.dialect {
+/// Whether a call says nothing: Ollama's clients send that to have a model loaded, or unloaded.
+pub(super) fn is_wordless(call: &Call) -> bool {
+    let says_nothing = |request: &InferenceRequest| match call.dialect {
         Dialect::OllamaChat => request.conversation().next().is_none(),
         // Its template and system prompt may be there all the same.
         Dialect::OllamaGenerate => request.conversation().all(|message| message.role == Role::System),
         _ => false,
     };
-    if !is_wordless {
+    matches!(call.dialect, Dialect::OllamaChat | Dialect::OllamaGenerate)
+        && call.decoded().is_ok_and(says_nothing)
+}
+
+/// Other providers see to loading themselves, so it is done.
+fn load(call: &Call, codec: &dyn Codec, request: &InferenceRequest, model: &str) -> Option<Answer> {
+    if !is_wordless(call) {
         return None;
     }
     let unloads =

@@ -4,11 +4,13 @@ use futures_util::StreamExt;
 use hoosh_core::{FailureKind, StreamEvent};
 
 use super::*;
+use crate::breaker::BreakerPolicy;
 use crate::scripted::{Act, Scripted, failure, finish, start, text};
 
 /// A router over these, in this order, who all serve everything.
 fn router(providers: &[Arc<Scripted>]) -> Router {
-    let mut builder = Router::builder();
+    // Each act is for one call.
+    let mut builder = Router::builder().retry(RetryPolicy::ONCE);
     for provider in providers {
         builder = builder.provider(Arc::clone(provider) as Arc<dyn LlmProvider>);
     }
@@ -47,6 +49,27 @@ async fn every_failure_is_told_when_nobody_answers() {
     let error = router(&[a, b]).infer(&request("m")).await.unwrap_err();
     let failures = vec![failure(FailureKind::Connect).at("a"), failure(FailureKind::NotFound).at("b")];
     assert_eq!(error, HooshError::Upstream(failures));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_goes_on_in_the_next_router_but_for_other_servers() {
+    let once = BreakerPolicy { failures: 1, ..BreakerPolicy::default() };
+    let next = |health: &Arc<Health>, act: &[Act]| {
+        let (a, b) = (Scripted::new("a", act.to_vec()), Scripted::new("b", act.to_vec()));
+        let builder = Router::builder().retry(RetryPolicy::ONCE).health(Arc::clone(health));
+        builder.provider(a as _).provider(b as _).build().unwrap()
+    };
+    let failing = next(&Arc::new(Health::new(once)), &[Act::Fail(FailureKind::Connect)]);
+    failing.infer(&request("m")).await.unwrap_err();
+
+    // `b` is another server now: the first knows that both rest, the second knows nothing of it.
+    let health = Arc::new(failing.health().after(BreakerPolicy::default(), |name| name == "a"));
+    let answer = next(&health, &[Act::Text("hi")]).infer(&request("m")).await.unwrap();
+    assert_eq!((answer.candidate.to_string(), answer.attempts()), ("b/m".to_owned(), 1));
+    let error = failing.infer(&request("m")).await.unwrap_err();
+    assert!(matches!(error, HooshError::Resting { .. }), "{error:?}");
+    let known = health.after(once, |_| false).endpoints(now());
+    assert!(known.is_empty(), "who is gone is forgotten: {known:?}");
 }
 
 #[tokio::test]
@@ -102,7 +125,7 @@ async fn a_stream_that_fails_after_its_first_output_is_not_taken_over() {
 }
 
 fn first_of(router: &Router, model: &str) -> String {
-    router.plan(&Query { model, max_tokens: None }).unwrap().candidates[0].provider.name().to_owned()
+    router.plan(&Query { model, ..Query::default() }).unwrap().candidates[0].provider.name().to_owned()
 }
 
 fn taking_turns() -> Router {

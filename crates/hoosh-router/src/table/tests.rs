@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use hoosh_core::{Modalities, Modality, NanoUsd, ProviderType};
+
 use super::*;
 use crate::scripted::Scripted;
+use crate::strategy::Turn;
 
 fn providers<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<Arc<dyn LlmProvider>> {
     names.into_iter().map(|name| Scripted::new(name, []) as Arc<dyn LlmProvider>).collect()
@@ -16,6 +19,24 @@ fn route(provider: &str, models: &[&str], priority: u32) -> Route {
 
 fn alias(name: &str, targets: &[&str]) -> (String, Vec<String>) {
     (name.to_owned(), targets.iter().map(|&target| target.to_owned()).collect())
+}
+
+fn table_of(
+    providers: Vec<Arc<dyn LlmProvider>>,
+    routes: Vec<Route>,
+    aliases: Vec<(String, Vec<String>)>,
+) -> Result<RouteTable, BuildError> {
+    let member = |model| Member { model, weight: 1 };
+    let group = |targets: Vec<String>| Group {
+        members: targets.into_iter().map(member).collect(),
+        ..Group::default()
+    };
+    let aliases = aliases.into_iter().map(|(name, targets)| (name, group(targets))).collect();
+    RouteTable::new(providers, routes, aliases, &Health::default())
+}
+
+fn moment(turn: u64) -> Moment {
+    Moment { now: Instant::now(), turn: Turn(turn), seed: Seed(turn) }
 }
 
 /// Two machines here, two services elsewhere.
@@ -34,19 +55,20 @@ fn house() -> RouteTable {
         alias("twice", &["llama3", "ollama/llama3", "groq/llama3"]),
     ];
     let names = ["ollama", "llamacpp", "groq", "openrouter", "retired"];
-    RouteTable::new(providers(names), routes, aliases).unwrap()
+    table_of(providers(names), routes, aliases).unwrap()
 }
 
 /// Compares the plan as it is told, or `nobody` and those passed over.
 #[track_caller]
 fn check(table: &RouteTable, model: &str, max_tokens: Option<u64>, expect: &str) {
-    let told = match table.plan(&Query { model, max_tokens }, Strategy::Priority, Turn(0)) {
-        Ok(plan) => plan.to_string(),
-        Err(no_route) => {
-            let told = |(provider, why)| format!("; not {provider} ({why})");
-            "nobody".to_owned() + &no_route.considered.into_iter().map(told).collect::<String>()
-        }
-    };
+    let told =
+        match table.plan(&Query { model, max_tokens, ..Query::default() }, Strategy::Priority, &moment(0)) {
+            Ok(plan) => plan.to_string(),
+            Err(no_route) => {
+                let told = |(provider, why)| format!("; not {provider} ({why})");
+                "nobody".to_owned() + &no_route.considered.into_iter().map(told).collect::<String>()
+            }
+        };
     assert_eq!(told, expect, "{model}");
 }
 
@@ -92,7 +114,7 @@ fn a_request_over_a_routes_limit_does_not_go_that_way() {
          not groq (its route allows 1000 tokens, 1001 asked); not retired (its route is disabled)",
     );
     let route = Route { max_tokens_limit: Some(10), ..Route::to("a") };
-    let table = RouteTable::new(providers(["a"]), vec![route], vec![]).unwrap();
+    let table = table_of(providers(["a"]), vec![route], vec![]).unwrap();
     check(&table, "m", Some(10), "a/m (pattern `*`, priority 10)");
     check(&table, "m", None, "a/m (pattern `*`, priority 10)");
     check(&table, "m", Some(11), "nobody; not a (its route allows 10 tokens, 11 asked)");
@@ -122,7 +144,7 @@ fn the_limits_of_a_named_provider_hold() {
 fn a_name_that_is_spelled_out_is_one_name_even_if_it_looks_like_a_providers() {
     let table = |names: &[&str]| {
         let routes = vec![route("groq", &["meta-llama/Llama-3", "meta-llama/*"], 1)];
-        RouteTable::new(providers(names.iter().copied()), routes, vec![]).unwrap()
+        table_of(providers(names.iter().copied()), routes, vec![]).unwrap()
     };
     let names = ["groq", "meta-llama"];
     check(
@@ -175,10 +197,10 @@ fn an_alias_that_names_a_candidate_again_does_not_ask_it_again() {
 #[test]
 fn nobody_for_a_name_tells_names_that_are_like_it() {
     let routes = vec![route("a", &["smollm2-135m", "llama3"], 1)];
-    let table = RouteTable::new(providers(["a"]), routes, vec![alias("small", &["smollm2-135m"])]).unwrap();
+    let table = table_of(providers(["a"]), routes, vec![alias("small", &["smollm2-135m"])]).unwrap();
     let near = |model| {
-        let query = Query { model, max_tokens: None };
-        table.plan(&query, Strategy::Priority, Turn(0)).unwrap_err().near
+        let query = Query { model, ..Query::default() };
+        table.plan(&query, Strategy::Priority, &moment(0)).unwrap_err().near
     };
     assert_eq!(near("smolm2-135m"), ["smollm2-135m"]);
     assert_eq!(near("smal"), ["small"]);
@@ -188,16 +210,16 @@ fn nobody_for_a_name_tells_names_that_are_like_it() {
 #[test]
 fn a_switched_off_model_is_not_offered_as_its_own_near_name() {
     let routes = vec![Route { enabled: false, ..route("a", &["llama3"], 1) }];
-    let table = RouteTable::new(providers(["a"]), routes, vec![]).unwrap();
-    let query = Query { model: "llama3", max_tokens: None };
-    let no_route = table.plan(&query, Strategy::Priority, Turn(0)).unwrap_err();
+    let table = table_of(providers(["a"]), routes, vec![]).unwrap();
+    let query = Query { model: "llama3", ..Query::default() };
+    let no_route = table.plan(&query, Strategy::Priority, &moment(0)).unwrap_err();
     assert_eq!(no_route.considered, [("a".to_owned(), "its route is disabled".to_owned())]);
     assert!(no_route.near.is_empty());
 }
 
 #[track_caller]
 fn check_faults(names: &[&str], routes: Vec<Route>, aliases: Vec<(String, Vec<String>)>, expect: &[&str]) {
-    let error = RouteTable::new(providers(names.iter().copied()), routes, aliases).unwrap_err();
+    let error = table_of(providers(names.iter().copied()), routes, aliases).unwrap_err();
     let told: Vec<String> = error.faults.iter().map(BuildFault::to_string).collect();
     assert_eq!(told, expect);
 }
@@ -263,7 +285,7 @@ fn aliases_are_followed_so_far_and_no_further() {
         };
         (0..length).map(one).collect()
     };
-    let table = RouteTable::new(providers(["a"]), vec![], chain(hops_max)).unwrap();
+    let table = table_of(providers(["a"]), vec![], chain(hops_max)).unwrap();
     check(&table, "a0", None, "a/m (alias `a0`, pattern `*`, priority 10)");
 
     let fault = "alias `a0` leads through more than 8 aliases";
@@ -276,7 +298,7 @@ fn aliases_that_branch_at_every_hop_cost_no_more_than_they_are() {
     let branch = |at: u32| alias(&format!("a{at}"), &[&*format!("a{}", at + 1); 100]);
     let mut aliases: Vec<_> = (0..7).map(branch).collect();
     aliases.push(alias("a7", &["m"]));
-    let table = RouteTable::new(providers(["a"]), vec![], aliases).unwrap();
+    let table = table_of(providers(["a"]), vec![], aliases).unwrap();
     check(&table, "a0", None, "a/m (alias `a0`, pattern `*`, priority 10)");
 }
 
@@ -304,7 +326,7 @@ type Rank = (usize, u32, (u32, isize), usize);
 type Told = (Vec<(&'static str, String)>, Vec<String>);
 
 impl Reference {
-    fn plan(&self, query: &Query<'_>, strategy: Strategy, turn: Turn) -> Told {
+    fn plan(&self, query: &Query<'_>, strategy: Strategy, turn: u64) -> Told {
         let mut ends = Vec::new();
         self.follow(query.model, &mut ends);
         let mut passed = BTreeSet::new();
@@ -343,7 +365,7 @@ impl Reference {
         found.retain(|(_, provider, model)| seen.insert((*provider, model.clone())));
         let mut candidates = Vec::new();
         for group in found.chunk_by(|(a, ..), (b, ..)| (a.0, a.1) == (b.0, b.1)) {
-            let first = if strategy == Strategy::RoundRobin { turn.0 as usize % group.len() } else { 0 };
+            let first = if strategy == Strategy::RoundRobin { turn as usize % group.len() } else { 0 };
             let (front, back) = group.split_at(first);
             candidates
                 .extend(back.iter().chain(front).map(|(_, provider, model)| (*provider, model.clone())));
@@ -418,6 +440,8 @@ impl Dice {
             max_tokens_limit: self.limit(),
             enabled: self.below(6) > 0,
             fidelity: None,
+            weight: 1,
+            stream_window: Duration::ZERO,
         }
     }
 }
@@ -440,14 +464,14 @@ fn a_plan_over_a_random_table_is_the_one_made_the_slow_way() {
         };
         let aliases: Vec<(String, Vec<String>)> = (0..4).map(|at| alias(at, &mut dice)).collect();
 
-        let built = RouteTable::new(providers(names.iter().copied()), routes.clone(), aliases.clone());
+        let built = table_of(providers(names.iter().copied()), routes.clone(), aliases.clone());
         let table = match built {
             Ok(table) => table,
             // A random alias may lead nowhere; everything else about these tables is right.
             Err(error) => {
                 let nowhere = |fault: &BuildFault| matches!(fault, BuildFault::AliasToNowhere { .. });
                 assert!(error.faults.iter().all(nowhere), "{error}");
-                RouteTable::new(providers(names.iter().copied()), routes.clone(), vec![]).unwrap()
+                table_of(providers(names.iter().copied()), routes.clone(), vec![]).unwrap()
             }
         };
         let aliases = if table.aliases.is_empty() { vec![] } else { aliases };
@@ -462,11 +486,11 @@ fn a_plan_over_a_random_table_is_the_one_made_the_slow_way() {
                 0 => format!("alias{}", dice.below(4)),
                 _ => dice.word("aab/", 6),
             };
-            let query = Query { model: &model, max_tokens: dice.limit() };
+            let query = Query { model: &model, max_tokens: dice.limit(), ..Query::default() };
             let strategy = [Strategy::Priority, Strategy::RoundRobin][dice.below(2)];
-            let turn = Turn(dice.below(5) as u64);
+            let turn = dice.below(5) as u64;
             let expect = reference.plan(&query, strategy, turn);
-            let told: Told = match table.plan(&query, strategy, turn) {
+            let told: Told = match table.plan(&query, strategy, &moment(turn)) {
                 Ok(plan) => {
                     planned += 1;
                     let name = |provider: &str| *names.iter().find(|name| **name == provider).unwrap();
@@ -488,5 +512,83 @@ fn a_plan_over_a_random_table_is_the_one_made_the_slow_way() {
     assert!(
         planned > 5_000 && refused > 2_000,
         "{planned} plans, {refused} refusals: one side is hardly tested"
+    );
+}
+
+fn group(members: &[(&str, u32)], strategy: Strategy, canary: Option<(&str, f64)>) -> Group {
+    let member = |&(model, weight): &(&str, u32)| Member { model: model.to_owned(), weight };
+    let canary = canary.map(|(model, percent)| Canary { model: model.to_owned(), percent });
+    Group { members: members.iter().map(member).collect(), strategy: Some(strategy), canary }
+}
+
+/// Who is first, in so many plans of the alias `fast`.
+fn firsts(group: Group, conversation: impl Fn(u64) -> Option<Seed>) -> HashMap<String, usize> {
+    let aliases = vec![("fast".to_owned(), group)];
+    let table = RouteTable::new(providers(["a", "b"]), vec![], aliases, &Health::default()).unwrap();
+    let mut firsts = HashMap::new();
+    for call in 0..10_000 {
+        let query = Query { model: "fast", conversation: conversation(call), ..Query::default() };
+        let moment = Moment { seed: Seed(0).with(call), ..moment(call) };
+        let plan = table.plan(&query, Strategy::Priority, &moment).unwrap();
+        *firsts.entry(plan.candidates[0].to_string()).or_default() += 1;
+    }
+    firsts
+}
+
+#[test]
+fn a_group_has_a_strategy_and_weights_of_its_own() {
+    let firsts = firsts(group(&[("a/one", 3), ("b/two", 1)], Strategy::Weighted, None), |_| None);
+    assert!(firsts["a/one"].abs_diff(7_500) < 200 && firsts["b/two"].abs_diff(2_500) < 200, "{firsts:?}");
+}
+
+#[test]
+fn a_canary_gets_its_share_and_is_the_last_otherwise() {
+    let tried = || group(&[("a/one", 1)], Strategy::Priority, Some(("b/new", 5.0)));
+    let shares = firsts(tried(), |_| None);
+    assert!(shares["b/new"].abs_diff(500) < 100, "{shares:?}");
+    // All calls of a conversation are its or none.
+    let shares = firsts(tried(), |call| Some(Seed(0).with(call % 2)));
+    assert!(shares.values().all(|calls| calls % 5_000 == 0), "{shares:?}");
+    let bad = group(&[("a/one", 1)], Strategy::Priority, Some(("a/one", 5.0)));
+    let error = RouteTable::new(providers(["a"]), vec![], vec![("x".into(), bad)], &Health::default());
+    assert!(error.unwrap_err().to_string().contains("canary"));
+}
+
+/// A provider of this kind, here or elsewhere.
+fn check_filter(query: Query<'_>, expect: &str) {
+    let table = RouteTable::new(
+        vec![Scripted::elsewhere("openai", ProviderType::OpenAi)],
+        vec![],
+        vec![],
+        &Health::default(),
+    );
+    let told = match table.unwrap().plan(&query, Strategy::Priority, &moment(0)) {
+        Ok(plan) => plan.to_string(),
+        Err(no_route) => no_route.considered.into_iter().map(|(_, why)| why).collect(),
+    };
+    assert_eq!(told, expect);
+}
+
+#[test]
+fn only_what_is_known_to_be_impossible_is_ruled_out() {
+    let asked = |model| Query { model, ..Query::default() };
+    check_filter(Query { local_only: true, ..asked("gpt-4o") }, "it is remote, and the call must stay here");
+    let pictures = Modalities::UNKNOWN.with(Modality::Image);
+    check_filter(Query { input: pictures, ..asked("gpt-3.5-turbo") }, "the model takes no images");
+    check_filter(
+        Query { input: pictures, ..asked("never-heard-of") },
+        "openai/never-heard-of (pattern `*`, priority 10)",
+    );
+    check_filter(
+        Query { prompt_tokens: Some(20_000), ..asked("gpt-3.5-turbo") },
+        "the model reads 16385 tokens, the prompt has about 20000",
+    );
+    let limit = Some(NanoUsd(1_000_000));
+    let dear =
+        Query { max_cost: limit, prompt_tokens: Some(1_000), max_tokens: Some(1_000), ..asked("gpt-4o") };
+    check_filter(dear, "the call would cost $0.012500000, it may cost $0.001000000");
+    check_filter(
+        Query { max_cost: limit, ..asked("never-heard-of") },
+        "what the call would cost there is not known",
     );
 }

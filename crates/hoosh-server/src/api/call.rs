@@ -1,17 +1,19 @@
 //! Inferences and embeddings: bytes to a [`Call`], a [`Reply`] to bytes.
 
+use hoosh_core::FidelityNote;
 use hoosh_core::dialect::{Dialect, RequestLine, StreamForm};
-use hoosh_core::{Fidelity, FidelityNote};
-use hoosh_gateway::{Call, CallerId, Reply, ReplyBody, RequestId};
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
+use hoosh_gateway::{CacheControl, Call, CallerId, Reply, ReplyBody, RequestId};
+use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
+use super::wishes::Wishes;
 use crate::app::App;
 use crate::http::body::{self, ResponseBody};
 use crate::http::error::ServerError;
 use crate::http::{
-    X_HOOSH_ATTEMPTS, X_HOOSH_COST, X_HOOSH_FIDELITY, X_HOOSH_LOSSY, X_HOOSH_MODEL, X_HOOSH_PROVIDER,
+    X_HOOSH_ATTEMPTS, X_HOOSH_CACHE, X_HOOSH_COST, X_HOOSH_LOSSY, X_HOOSH_MODEL, X_HOOSH_PROVIDER,
+    X_HOOSH_QUEUE_MS,
 };
 
 pub(crate) async fn call(
@@ -23,14 +25,16 @@ pub(crate) async fn call(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, ServerError> {
     refuse_compressed(request.headers())?;
-    let fidelity = fidelity(request.headers())?;
+    let wishes = Wishes::read(request.headers())?;
+    let cache = cache_control(request.headers());
     let headers = carried(dialect, request.headers());
     let form = StreamContent { form: dialect.stream_form(), json_list: line.json_list };
     let waits = request.headers().contains_key(EXPECT);
     let body = body::read(request.into_body(), waits, app.max_body_bytes, app.body_timeout).await;
     let body = body.map_err(ServerError::Unread)?;
     let mut call = Call::read_with(id, caller, dialect, line, body).map_err(ServerError::Call)?;
-    (call.fidelity, call.headers) = (fidelity, headers);
+    (call.cache, call.headers) = (cache, headers);
+    wishes.put(&mut call);
     let reply = app.gateway.call(call).await.map_err(ServerError::Call)?;
     Ok(response(reply, form))
 }
@@ -42,12 +46,9 @@ struct StreamContent {
     json_list: bool,
 }
 
-/// What the caller wants done about what a provider cannot be told.
-fn fidelity(headers: &HeaderMap) -> Result<Option<Fidelity>, ServerError> {
-    let Some(value) = headers.get(X_HOOSH_FIDELITY) else { return Ok(None) };
-    let read = value.to_str().ok().and_then(|text| Fidelity::parse(text.trim()));
-    let expected = "`report`, `strict` or `silent`";
-    read.map(Some).ok_or(ServerError::BadHeader { name: "x-hoosh-fidelity", expected })
+/// What the caller wants of the cache. What cannot be read says nothing.
+fn cache_control(headers: &HeaderMap) -> CacheControl {
+    CacheControl::parse(headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok()))
 }
 
 /// The headers that belong to a dialect and go on to a provider that speaks it.
@@ -92,9 +93,19 @@ fn response(reply: Reply, stream: StreamContent) -> Response<ResponseBody> {
     insert(headers, X_HOOSH_PROVIDER, head.provider);
     insert(headers, X_HOOSH_MODEL, head.model);
     headers.insert(X_HOOSH_ATTEMPTS, HeaderValue::from(head.attempts));
+    if let Some(cache) = head.cache.as_str() {
+        headers.insert(X_HOOSH_CACHE, HeaderValue::from_static(cache));
+    }
+    if let Some(age) = head.age {
+        headers.insert(AGE, HeaderValue::from(age.as_secs()));
+    }
     if !head.notes.is_empty() {
         let fields: Vec<String> = head.notes.iter().map(FidelityNote::to_string).collect();
         insert(headers, X_HOOSH_LOSSY, fields.join(", "));
+    }
+    if !head.queued.is_zero() {
+        let millis = u64::try_from(head.queued.as_millis()).unwrap_or(u64::MAX);
+        headers.insert(X_HOOSH_QUEUE_MS, HeaderValue::from(millis));
     }
     if let Some(cost) = head.cost {
         insert(headers, X_HOOSH_COST, cost.to_string().trim_start_matches('$').to_owned());

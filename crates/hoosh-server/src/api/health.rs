@@ -1,6 +1,7 @@
 //! Whether this process is well, and how its providers are.
 
 use hoosh_core::Problem;
+use hoosh_router::HealthState;
 use http::{Response, StatusCode};
 use serde::Serialize;
 
@@ -11,13 +12,60 @@ use crate::http::body::ResponseBody;
 /// `GET /health`: 200 as long as calls are taken. Needs no key and asks nobody.
 pub(crate) fn health(app: &App) -> Response<ResponseBody> {
     #[derive(Serialize)]
-    struct Health {
+    struct Health<'a> {
         status: &'static str,
         version: &'static str,
+        config: &'a str,
         providers: usize,
     }
     let providers = app.gateway.router().providers().len();
-    json(StatusCode::OK, &Health { status: "ok", version: env!("CARGO_PKG_VERSION"), providers })
+    let (version, config) = (env!("CARGO_PKG_VERSION"), app.config_hash.as_str());
+    json(StatusCode::OK, &Health { status: "ok", version, config, providers })
+}
+
+/// `GET /v1/health/endpoints`: what calls have told of each model of each provider. Asks nobody.
+pub(crate) fn endpoints_health(app: &App) -> Response<ResponseBody> {
+    #[derive(Serialize)]
+    struct Report {
+        endpoints: Vec<Endpoint>,
+    }
+    #[derive(Serialize)]
+    struct Endpoint {
+        provider: String,
+        model: String,
+        state: &'static str,
+        why: Option<&'static str>,
+        rest_ms: Option<u128>,
+        in_flight: usize,
+        latency_ms: Option<u128>,
+        time_to_first_ms: Option<u128>,
+    }
+    let now = tokio::time::Instant::now().into_std();
+    let mut endpoints: Vec<Endpoint> = app
+        .gateway
+        .router()
+        .health()
+        .endpoints(now)
+        .into_iter()
+        .map(|endpoint| {
+            let (rest, why) = match endpoint.state {
+                HealthState::Resting { rest, why } => (Some(rest.as_millis()), Some(why.as_str())),
+                _ => (None, None),
+            };
+            Endpoint {
+                provider: endpoint.provider.to_string(),
+                model: endpoint.model.to_string(),
+                state: endpoint.state.as_str(),
+                why,
+                rest_ms: rest,
+                in_flight: endpoint.in_flight,
+                latency_ms: endpoint.latency.map(|time| time.as_millis()),
+                time_to_first_ms: endpoint.time_to_first.map(|time| time.as_millis()),
+            }
+        })
+        .collect();
+    endpoints.sort_by(|a, b| (&a.provider, &a.model).cmp(&(&b.provider, &b.model)));
+    json(StatusCode::OK, &Report { endpoints })
 }
 
 /// `GET /v1/health/providers`: asks every provider; 503 if none is well.

@@ -191,6 +191,10 @@ mod tests {
             enabled: true,
             max_tokens_limit: None,
             lossy: None,
+            cache_ttl: None,
+            weight: 1,
+            stream_window: std::time::Duration::ZERO,
+            queue: None,
         }
     }
 

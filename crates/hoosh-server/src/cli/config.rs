@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::banner::{providers_json, providers_table};
 use super::terminal::{GREEN, PLAIN, YELLOW, note, printable, say, say_json};
 use super::{Failure, effective};
-use crate::config::{Config, ConfigErrors, Environment, Fault, LoadOptions, Place, keys_markdown};
+use crate::config::{Config, ConfigErrors, Environment, LoadOptions, keys_markdown};
 
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
@@ -96,19 +96,5 @@ fn as_json(config: &Config) -> Value {
 }
 
 fn faults_json(errors: &ConfigErrors) -> Value {
-    let fault = |fault: &Fault| {
-        let (file, line) = match &fault.place {
-            Place::File { file, line } => (Some(file), *line),
-            _ => (None, None),
-        };
-        json!({
-            "message": fault.to_string(),
-            "file": file,
-            "line": line,
-            "key": fault.key,
-            "problem": fault.problem,
-            "did_you_mean": fault.meant,
-        })
-    };
-    json!({ "ok": false, "faults": errors.faults.iter().map(fault).collect::<Vec<_>>() })
+    json!({ "ok": false, "faults": errors.to_json() })
 }

@@ -1,9 +1,12 @@
 //! `hoosh serve`: loads, binds, says so, and serves until a signal.
 
+#[cfg(unix)]
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use futures_util::{Stream, stream};
 use hoosh_core::limits;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::oneshot;
@@ -38,12 +41,18 @@ pub(crate) struct ServeArgs {
     log_format: LogFormat,
 }
 
-/// The signals to stop.
+/// The signals to stop, and the one to reload.
+///
+/// SIGHUP has a second meaning: its terminal was closed. Who began in one and finds it gone stops, as without a handler.
 struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    hangup: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    has_terminal: bool,
 }
 
 /// Exits with 64 if the configuration is wrong and with 69 if the address cannot be had.
@@ -62,7 +71,7 @@ pub(crate) async fn run(args: ServeArgs, env: &Environment) -> Result<(), Failur
     announce(args.log_format, &config, discovery.as_ref(), address, log_problem);
 
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = crate::run(config, listener, async {
+    let serving = crate::run_reloading(config, options, signals.hangups()?, listener, async {
         let _ = stopped.await;
     });
     let stopping = async {
@@ -116,7 +125,7 @@ fn announce(
         note(&message(config, discovery, address));
     } else {
         let sources = config.sources.join(", ");
-        tracing::info!(%address, sources, providers = config.providers.len(), "listening");
+        tracing::info!(%address, sources, config = config.hash(), providers = config.providers.len(), "listening");
         for provider in config.providers.iter().filter(|provider| provider.enabled) {
             let (name, kind, priority) =
                 (provider.name(), provider.settings.kind.as_str(), provider.priority);
@@ -137,21 +146,48 @@ fn announce(
 impl Signals {
     fn listen() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            has_terminal: std::io::stdin().is_terminal(),
+        })
+    }
+
+    /// The hangups that mean a reload.
+    fn hangups(&self) -> std::io::Result<impl Stream<Item = ()> + Send + 'static> {
+        use futures_util::StreamExt;
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut hangup, has_terminal) = (signal(SignalKind::hangup())?, self.has_terminal);
+        let heard = stream::poll_fn(move |context| hangup.poll_recv(context));
+        Ok(heard.filter(move |()| std::future::ready(!is_terminal_gone(has_terminal))))
     }
 
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            () = async {
+                while self.hangup.recv().await.is_some() && !is_terminal_gone(self.has_terminal) {}
+            } => {}
         }
     }
+}
+
+/// Whether standard input was a terminal and is none any more.
+#[cfg(unix)]
+fn is_terminal_gone(had_terminal: bool) -> bool {
+    had_terminal && !std::io::stdin().is_terminal()
 }
 
 #[cfg(not(unix))]
 impl Signals {
     fn listen() -> std::io::Result<Self> {
         Ok(Self {})
+    }
+
+    fn hangups(&self) -> std::io::Result<impl Stream<Item = ()> + Send + 'static> {
+        Ok(stream::pending())
     }
 
     async fn next(&mut self) {

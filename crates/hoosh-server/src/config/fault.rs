@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use serde_json::{Value, json};
+
 /// Where a setting comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -133,6 +135,25 @@ impl ConfigErrors {
     pub(crate) fn new(mut faults: Vec<Fault>) -> Self {
         faults.sort_by(|one, other| one.place.rank().cmp(&other.place.rank()));
         Self { faults }
+    }
+
+    /// Each with its parts, for editors and programs.
+    pub(crate) fn to_json(&self) -> Value {
+        let fault = |fault: &Fault| {
+            let (file, line) = match &fault.place {
+                Place::File { file, line } => (Some(file), *line),
+                _ => (None, None),
+            };
+            json!({
+                "message": fault.to_string(),
+                "file": file,
+                "line": line,
+                "key": fault.key,
+                "problem": fault.problem,
+                "did_you_mean": fault.meant,
+            })
+        };
+        self.faults.iter().map(fault).collect()
     }
 }
 

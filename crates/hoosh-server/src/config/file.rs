@@ -10,12 +10,12 @@ use toml::Spanned;
 use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
 use super::fault::{ConfigErrors, Fault, Place};
-use super::{FILE_NAME, LoadOptions};
+use super::{FILE_NAME, FileRead, LoadOptions};
 
 /// A parsed configuration file.
 #[derive(Debug)]
 pub(crate) struct File {
-    pub(crate) path: PathBuf,
+    pub(crate) read: FileRead,
     pub(crate) values: Dict,
     /// The line of each key and list element, by its path.
     lines: BTreeMap<String, usize>,
@@ -89,7 +89,8 @@ impl File {
             return Err(ConfigErrors::new(errors.iter().map(fault).collect()));
         }
         let values = walk.table("", document.get_ref());
-        Ok(Self { path, values, lines: walk.lines })
+        let read = FileRead::new(path, text.as_bytes());
+        Ok(Self { read, values, lines: walk.lines })
     }
 
     /// Where a key, list element or section is written.
@@ -104,7 +105,7 @@ impl File {
                 None => break None,
             }
         };
-        Place::File { file: self.path.display().to_string(), line }
+        Place::File { file: self.read.path.display().to_string(), line }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use figment::value::{Dict, Num, Tag, Value};
 use hoosh_core::limits;
 use hoosh_providers::PRESETS;
+use hoosh_router::Strategy;
 
 /// One key.
 #[derive(Debug)]
@@ -49,8 +50,16 @@ pub(crate) enum Kind {
     Targets,
     /// What is done about what a provider cannot be told.
     Fidelity,
+    /// The name of a model.
+    Model,
+    /// A list of whole numbers.
+    Weights,
     /// A routing strategy.
     Strategy,
+    /// What is done when all who could answer are let alone.
+    OnExhausted,
+    /// When the configuration is read again.
+    Reload,
     /// A kind of provider.
     ProviderType,
 }
@@ -89,10 +98,7 @@ pub(crate) const SECONDS_MAX: u64 = 86_400;
 /// Provider types of hoosh 1.3 that this version has no preset for, without case and separators.
 pub(crate) const LEGACY_TYPES: &[&str] = &["whisper", "tensorrt", "tensorrtllm", "onnx"];
 
-/// Strategies of hoosh 1.3 that act as `priority` for now, without case and separators.
-pub(crate) const LEGACY_STRATEGIES: &[&str] = &["lowestlatency", "direct"];
-
-const PRIORITY_MAX: u64 = 1_000_000;
+pub(crate) const PRIORITY_MAX: u64 = 1_000_000;
 
 /// All keys, in the order they are documented in.
 pub(crate) const KEYS: &[Key] = &[
@@ -113,7 +119,10 @@ pub(crate) const KEYS: &[Key] = &[
         kind: Kind::Strategy,
         default: Fallback::Text("priority"),
         doc: "Order among providers of equal priority: `priority` (the more specific pattern, then the order of the \
-              file) or `round_robin` (in turn).",
+              file), `round_robin` (in turn), `weighted` (by chance, see `weight`), `least_busy` (the fewest calls under \
+              way), `lowest_latency` and `lowest_ttft` (who answers, or begins to, the soonest lately), `cheapest` (by \
+              the catalogue's prices), `local_first` (on this machine or network first), or `direct` (the first of \
+              `priority` alone: nobody takes over).",
     },
     Key {
         path: "server.lossy",
@@ -162,6 +171,107 @@ pub(crate) const KEYS: &[Key] = &[
               for any.",
     },
     Key {
+        path: "server.reload",
+        kind: Kind::Reload,
+        default: Fallback::Text("signal"),
+        doc: "When this file is [read again](#reload) while the gateway runs: `signal` (at SIGHUP and `POST \
+              /v1/admin/reload`), `watch` (also within some 4 s of a change of the file), or `off`.",
+    },
+    Key {
+        path: "cache.enabled",
+        kind: Kind::Switch,
+        default: Fallback::Switch(false),
+        doc: "Whether an answer is given again to the same caller who asks the same of the same model.",
+    },
+    Key {
+        path: "cache.ttl_secs",
+        kind: Kind::Seconds { zero: false },
+        default: Fallback::Time(limits::CACHE_AGE_MAX),
+        doc: "How long.",
+    },
+    Key {
+        path: "cache.max_bytes",
+        kind: Kind::Whole { min: 1 << 20, max: 1 << 40 },
+        default: Fallback::Whole(limits::CACHE_BYTES_MAX),
+        doc: "Memory for all answers. What is used least is let go of first; an answer above 4 MiB is not kept.",
+    },
+    Key {
+        path: "cache.any_temperature",
+        kind: Kind::Switch,
+        default: Fallback::Switch(false),
+        doc: "Whether calls are cached that leave the model a choice: with a temperature above 0, or with none, which most \
+              providers take for 1. Without it only those that say 0; embeddings always.",
+    },
+    Key {
+        path: "cache.tool_calls",
+        kind: Kind::Switch,
+        default: Fallback::Switch(false),
+        doc: "Whether calls that offer tools, and answers that call one, are cached too.",
+    },
+    Key {
+        path: "routing.retries",
+        kind: Kind::Whole { min: 0, max: 5 },
+        default: Fallback::Whole(1),
+        doc: "Tries of the same provider after its first, once all others have failed too: for failures that another try \
+              can mend, after 250 ms and then twice as long each time, or as long as the provider says. Clients try \
+              again themselves, so that more of it multiplies. Over all of its calls a caller gets one such try for every \
+              ten calls, and ten in advance.",
+    },
+    Key {
+        path: "routing.retry_wait_secs",
+        kind: Kind::Seconds { zero: true },
+        default: Fallback::Time(Duration::from_secs(5)),
+        doc: "Longest wait for a provider that failed or is let alone. Whoever would wait longer is told when to come \
+              back.",
+    },
+    Key {
+        path: "routing.on_exhausted",
+        kind: Kind::OnExhausted,
+        default: Fallback::Text("reject"),
+        doc: "What is done when all who have the model are let alone: `reject` (503, or 429 if all are over their limits, \
+              with `Retry-After`), `queue` (the first who may be asked again is waited for) or `least_bad` (that one is \
+              asked at once).",
+    },
+    Key {
+        path: "routing.failures",
+        kind: Kind::Whole { min: 1, max: 1_000 },
+        default: Fallback::Whole(5),
+        doc: "Failures in a row after which a model of a provider is let alone. What the caller did wrong never counts. \
+              After the rest one call finds out whether it is well again.",
+    },
+    Key {
+        path: "routing.rest_secs",
+        kind: Kind::Seconds { zero: false },
+        default: Fallback::Time(Duration::from_secs(5)),
+        doc: "How long it is let alone at first; each time it fails again, twice as long.",
+    },
+    Key {
+        path: "routing.rest_max_secs",
+        kind: Kind::Seconds { zero: false },
+        default: Fallback::Time(Duration::from_secs(300)),
+        doc: "The longest that it is let alone.",
+    },
+    Key {
+        path: "routing.heartbeat_secs",
+        kind: Kind::Seconds { zero: true },
+        default: Fallback::Time(Duration::from_secs(5)),
+        doc: "How often a provider on this machine or network that has trouble is asked for a sign of life (its list of \
+              models, nothing is generated). After three without one it is not asked until it gives one. 0: never.",
+    },
+    Key {
+        path: "routing.context_fallback",
+        kind: Kind::Patterns,
+        default: Fallback::Empty,
+        doc: "Models that are asked, in their order, when a prompt was too long for all who were.",
+    },
+    Key {
+        path: "routing.policy_fallback",
+        kind: Kind::Patterns,
+        default: Fallback::Empty,
+        doc: "Models that are asked when the policy of a provider does not allow the call (`content_policy_violation`, \
+              `content_filter`).",
+    },
+    Key {
         path: "auth.tokens",
         kind: Kind::Secrets,
         default: Fallback::Empty,
@@ -174,6 +284,43 @@ pub(crate) const KEYS: &[Key] = &[
         default: Fallback::Open("none"),
         doc: "Another name for a model: `fast = \"llama3\"`, or a list that is tried in its order. A target may be \
               `provider/model` or another alias.",
+    },
+    Key {
+        path: "groups[].name",
+        kind: Kind::Model,
+        default: Fallback::Required,
+        doc: "The name that callers use, as with an alias.",
+    },
+    Key {
+        path: "groups[].models",
+        kind: Kind::Targets,
+        default: Fallback::Required,
+        doc: "Models one of which answers, each a model, an alias, or `provider/model`.",
+    },
+    Key {
+        path: "groups[].strategy",
+        kind: Kind::Strategy,
+        default: Fallback::Text("weighted"),
+        doc: "How that one is chosen; the others follow when it fails.",
+    },
+    Key {
+        path: "groups[].weights",
+        kind: Kind::Weights,
+        default: Fallback::Open("1 each"),
+        doc: "How often each is taken beside the others, in the order of `models`.",
+    },
+    Key {
+        path: "groups[].canary",
+        kind: Kind::Model,
+        default: Fallback::Open("none"),
+        doc: "A model that is tried out on `canary_percent` of the calls; of a conversation (`x-hoosh-session`) on all or \
+              none. Other calls come to it only when all else has failed.",
+    },
+    Key {
+        path: "groups[].canary_percent",
+        kind: Kind::Whole { min: 0, max: 100 },
+        default: Fallback::Whole(5),
+        doc: "Its share.",
     },
     Key {
         path: "providers[].type",
@@ -207,6 +354,33 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "Its place among providers that match a model; the lower is asked first.",
     },
     Key {
+        path: "providers[].weight",
+        kind: Kind::Whole { min: 0, max: PRIORITY_MAX },
+        default: Fallback::Whole(1),
+        doc: "How often it is taken beside others of its priority by `weighted`, and how much it may carry for \
+              `least_busy`. 0: only when no other can answer.",
+    },
+    Key {
+        path: "providers[].stream_window_secs",
+        kind: Kind::Seconds { zero: true },
+        default: Fallback::Time(Duration::ZERO),
+        doc: "How long its streams are held back from their first output on, so that a failure in that time is one for the \
+              next provider and the client does not see it. Every streamed answer begins that much later.",
+    },
+    Key {
+        path: "providers[].max_concurrent",
+        kind: Kind::Whole { min: 1, max: 1_000_000 },
+        default: Fallback::Open("no limit"),
+        doc: "Calls that it answers at once, streams to their end. The others wait in line, fair between callers by the \
+              size of their calls; `x-hoosh-priority` says in which tier.",
+    },
+    Key {
+        path: "providers[].max_waiting",
+        kind: Kind::Whole { min: 0, max: 1_000_000 },
+        default: Fallback::Whole(limits::QUEUE_WAITING as u64),
+        doc: "Calls that may wait in that line. One more is given to the next provider, or refused with 429.",
+    },
+    Key {
         path: "providers[].models",
         kind: Kind::Patterns,
         default: Fallback::Open("the type's own models, or `[\"*\"]`"),
@@ -229,6 +403,12 @@ pub(crate) const KEYS: &[Key] = &[
         kind: Kind::Fidelity,
         default: Fallback::Open("`[server] lossy`"),
         doc: "The same for calls that this provider is asked.",
+    },
+    Key {
+        path: "providers[].cache_ttl_secs",
+        kind: Kind::Seconds { zero: true },
+        default: Fallback::Open("`[cache] ttl_secs`"),
+        doc: "How long its answers are given again; 0 keeps none of them.",
     },
     Key {
         path: "providers[].connect_timeout_secs",
@@ -259,7 +439,7 @@ pub(crate) const KEYS: &[Key] = &[
 
 /// What hoosh 1.3 knew and this version does not act on.
 pub(crate) const LEGACY: &[Legacy] = &[
-    Legacy { path: "cache", note: "" },
+    Legacy { path: "cache.max_entries", note: "`cache.max_bytes` is the bound" },
     Legacy { path: "budgets", note: "no budget is enforced" },
     Legacy { path: "whisper", note: "" },
     Legacy { path: "tts", note: "" },
@@ -282,7 +462,8 @@ pub(crate) const LEGACY: &[Legacy] = &[
 ];
 
 /// The sections that have keys.
-pub(crate) const SECTIONS: &[&str] = &["server", "auth", "aliases", "providers"];
+pub(crate) const SECTIONS: &[&str] =
+    &["server", "routing", "cache", "auth", "aliases", "groups", "providers"];
 
 /// The row of a key in a section (`server`, `providers[]`).
 pub(crate) fn find(section: &str, name: &str) -> Option<&'static Key> {
@@ -325,7 +506,11 @@ impl Kind {
             Self::Origins => "a list of origins such as \"https://app.example.com\"".to_owned(),
             Self::Targets => "a model name or a list of them".to_owned(),
             Self::Fidelity => "`report`, `strict` or `silent`".to_owned(),
-            Self::Strategy => "`priority` or `round_robin`".to_owned(),
+            Self::Model => "a model name".to_owned(),
+            Self::Weights => format!("a list of whole numbers from 0 to {PRIORITY_MAX}"),
+            Self::Strategy => format!("one of {}", Strategy::names()),
+            Self::OnExhausted => "`reject`, `queue` or `least_bad`".to_owned(),
+            Self::Reload => "`signal`, `watch` or `off`".to_owned(),
             Self::ProviderType => "a provider type such as \"ollama\"".to_owned(),
         }
     }
@@ -366,8 +551,11 @@ pub(crate) fn markdown() -> String {
     let mut page = String::new();
     for (title, section) in [
         ("[server]", "server"),
+        ("[routing]", "routing"),
+        ("[cache]", "cache"),
         ("[auth]", "auth"),
         ("[aliases]", "aliases"),
+        ("[[groups]]", "groups[]"),
         ("[[providers]]", "providers[]"),
     ] {
         let head = "| key | takes | default | what it does |\n|---|---|---|---|";

@@ -11,16 +11,16 @@ use hoosh_core::Fidelity;
 use hoosh_core::ProviderType;
 use hoosh_core::limits::MODEL_NAME_BYTES_MAX;
 use hoosh_providers::ProviderSettings;
-use hoosh_router::Strategy;
+use hoosh_router::{OnExhausted, Strategy};
 use http::Uri;
 use secrecy::SecretString;
 
-use super::Environment;
 use super::fault::{Fault, Place, nearest};
 use super::file::join;
 use super::keys::{self, Key, Kind, SECONDS_MAX};
 use super::layers::Layers;
 use super::variables::expand;
+use super::{Environment, ReloadMode};
 
 /// Reads sections and remembers what it found.
 pub(crate) struct Reader<'a> {
@@ -46,11 +46,14 @@ enum Setting {
     Secrets(Vec<SecretString>),
     Texts(Vec<String>),
     Whole(u64),
+    Numbers(Vec<u64>),
     Time(Duration),
     Switch(bool),
     Address(IpAddr),
     Strategy(Strategy),
     Fidelity(Fidelity),
+    OnExhausted(OnExhausted),
+    Reload(ReloadMode),
     ProviderType(ProviderType),
 }
 
@@ -136,6 +139,8 @@ impl<'a> Reader<'a> {
             Kind::Secrets => self.list(&at, value, Self::secret).map(Setting::Secrets),
             Kind::Patterns => self.list(&at, value, Self::model).map(Setting::Texts),
             Kind::Origins => self.list(&at, value, Self::web_origin).map(Setting::Texts),
+            Kind::Model => self.model(&at, value).map(Setting::Text),
+            Kind::Weights => self.list(&at, value, Self::weight).map(Setting::Numbers),
             Kind::Targets => {
                 // One name needs no list around it, whoever says it.
                 let value = match value {
@@ -152,6 +157,10 @@ impl<'a> Reader<'a> {
             }
             Kind::Strategy => self.strategy(&at, value).map(Setting::Strategy),
             Kind::Fidelity => self.fidelity(&at, value).map(Setting::Fidelity),
+            Kind::OnExhausted => {
+                self.parsed(&at, value, |text| OnExhausted::parse(&text)).map(Setting::OnExhausted)
+            }
+            Kind::Reload => self.parsed(&at, value, |text| ReloadMode::parse(&text)).map(Setting::Reload),
             Kind::ProviderType => self.provider_type(&at, value).map(Setting::ProviderType),
         }
     }
@@ -251,6 +260,10 @@ impl<'a> Reader<'a> {
         self.refuse(at, problem)
     }
 
+    fn weight(&mut self, at: &At, value: Value) -> Option<u64> {
+        self.whole(at, value, 0, keys::PRIORITY_MAX)
+    }
+
     fn web_origin(&mut self, at: &At, value: Value) -> Option<String> {
         let text = self.words(at, value)?.text;
         if text == "*" || is_origin(&text) {
@@ -279,12 +292,7 @@ impl<'a> Reader<'a> {
         if let Ok(strategy) = text.parse() {
             return Some(strategy);
         }
-        if keys::LEGACY_STRATEGIES.contains(&plain(&text).as_str()) {
-            let says = "is not there yet in this version and acts as `priority`";
-            self.warn(at.place.clone(), format!("strategy `{text}` {says}"));
-            return Some(Strategy::Priority);
-        }
-        let known = [Strategy::Priority, Strategy::RoundRobin].map(Strategy::as_str);
+        let known = Strategy::ALL.map(Strategy::as_str);
         let problem = format!("expected {}, found `{text}`", at.key.kind.expected());
         let fault = Fault::new(at.place.clone(), at.path.as_str(), problem).meaning(nearest(&text, known));
         self.faults.push(fault);
@@ -461,6 +469,9 @@ getters! {
     address: Address => IpAddr,
     strategy: Strategy => Strategy,
     fidelity: Fidelity => Fidelity,
+    numbers: Numbers => Vec<u64>,
+    on_exhausted: OnExhausted => OnExhausted,
+    reload: Reload => ReloadMode,
     provider_type: ProviderType => ProviderType,
 }
 

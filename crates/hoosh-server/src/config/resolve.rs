@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use figment::value::{Dict, Value};
-use hoosh_core::ProviderType;
+use hoosh_core::{ProviderType, limits};
+use hoosh_gateway::Fallbacks;
 use hoosh_providers::{Preset, ProviderSettings, Timeouts, preset};
+use hoosh_router::{BreakerPolicy, Canary, Group, Member, QueueLimits, RetryPolicy};
 use http::Uri;
 use secrecy::SecretString;
 
@@ -14,7 +16,10 @@ use super::layers::Layers;
 use super::reader::{Reader, Section, elsewhere, plain, type_name};
 use super::trial::{refused, settle_routes};
 use super::variables::expand;
-use super::{Auth, Config, Environment, Flags, LoadOptions, Provider, Server, keys, provider_path};
+use super::{
+    Auth, Cache, Config, Environment, Flags, LoadOptions, ModelGroup, Provider, Routing, Server, keys,
+    provider_path,
+};
 
 /// A provider whose name is still to be found.
 struct Unnamed {
@@ -38,13 +43,15 @@ pub(crate) fn load(options: &LoadOptions) -> Result<Config, ConfigErrors> {
         }
     };
     let file = File::find(options).and_then(read);
-    let mut sources: Vec<String> = file.iter().map(|file| file.path.display().to_string()).collect();
+    let read = file.as_ref().map(|file| file.read.clone());
+    let mut sources: Vec<String> = file.iter().map(|file| file.read.path.display().to_string()).collect();
     let layers = Layers::stack(file, &options.env, &options.flags, &mut faults);
     let mut reader = Reader::new(&layers, &options.env, faults);
     let mut config = reader.config();
     let from_variables = reader.origins.values().any(|place| matches!(place, Place::Variable(_)));
     sources.extend(from_variables.then(|| "environment".to_owned()));
     sources.extend((!options.flags.is_empty()).then(|| "flags".to_owned()));
+    config.file = read;
     config.sources = sources;
     config.origins = reader.origins;
     reader.warnings.sort_by(|(one, _), (other, _)| one.rank().cmp(&other.rank()));
@@ -60,6 +67,22 @@ pub(crate) fn load(options: &LoadOptions) -> Result<Config, ConfigErrors> {
         settle_routes(&mut config)?;
     }
     Ok(config)
+}
+
+/// The routing section that nobody said anything of.
+pub(crate) fn default_routing() -> Routing {
+    let env = Environment::default();
+    let layers = Layers::stack(None, &env, &Flags::default(), &mut Vec::new());
+    let mut reader = Reader::new(&layers, &env, Vec::new());
+    routing(reader.section("routing", "routing", keys::defaults("routing")))
+}
+
+/// The cache section that nobody said anything of.
+pub(crate) fn default_cache() -> Cache {
+    let env = Environment::default();
+    let layers = Layers::stack(None, &env, &Flags::default(), &mut Vec::new());
+    let mut reader = Reader::new(&layers, &env, Vec::new());
+    cache(reader.section("cache", "cache", keys::defaults("cache")))
 }
 
 /// The server section that nobody said anything of.
@@ -78,6 +101,8 @@ impl Reader<'_> {
         // What is no section is a fault of the layers already.
         let mut values = |name| root.remove(name).and_then(Value::into_dict).unwrap_or_default();
         let server_section = self.section("server", "server", values("server"));
+        let routing_section = self.section("routing", "routing", values("routing"));
+        let cache_section = self.section("cache", "cache", values("cache"));
         let auth = values("auth");
         let wants_tokens = auth.get("tokens").is_some_and(|value| match value {
             Value::Array(_, tokens) => !tokens.is_empty(),
@@ -85,6 +110,7 @@ impl Reader<'_> {
         });
         let mut auth = self.section("auth", "auth", auth);
         let aliases = self.section("aliases", "aliases", values("aliases"));
+        let groups = self.groups(root.remove("groups"));
         let (providers, discover) = match root.remove("providers") {
             None => (Vec::new(), true),
             Some(Value::Array(_, entries)) => (self.providers(entries), false),
@@ -112,9 +138,13 @@ impl Reader<'_> {
         Config {
             server,
             providers,
+            routing: routing(routing_section),
+            cache: cache(cache_section),
             auth: Auth { tokens },
             aliases: aliases.into_texts().collect(),
+            groups,
             discover,
+            file: None,
             sources: Vec::new(),
             warnings: Vec::new(),
             origins: BTreeMap::new(),
@@ -136,12 +166,69 @@ impl Reader<'_> {
                     nearest(&name, keys::SECTIONS.iter().copied()).map(str::to_owned),
                 )
             } else {
-                let rows = ["server", "auth", "providers[]"].into_iter().flat_map(keys::rows);
+                let rows = ["server", "routing", "cache", "auth", "groups[]", "providers[]"]
+                    .into_iter()
+                    .flat_map(keys::rows);
                 let near = nearest(&name, rows.map(|(name, _)| name));
                 ("there is no such key outside of the sections", near.and_then(|near| elsewhere("", near)))
             };
             self.faults.push(Fault::new(place, name, problem).meaning(meant));
         }
+    }
+
+    /// The groups of models.
+    fn groups(&mut self, value: Option<Value>) -> Vec<ModelGroup> {
+        let entries = match value {
+            None => return Vec::new(),
+            Some(Value::Array(_, entries)) => entries,
+            Some(other) => {
+                let fix = "write each group under its own [[groups]]";
+                self.fault("groups", format!("expected a list, found {}; {fix}", type_name(&other)));
+                return Vec::new();
+            }
+        };
+        let mut groups = Vec::with_capacity(entries.len());
+        for (index, entry) in entries.into_iter().enumerate() {
+            let path = format!("groups[{index}]");
+            match entry {
+                Value::Dict(_, values) => groups.extend(self.group(&path, values)),
+                other => {
+                    self.fault(&path, format!("expected a section [[groups]], found {}", type_name(&other)));
+                }
+            }
+        }
+        groups
+    }
+
+    fn group(&mut self, path: &str, mut values: Dict) -> Option<ModelGroup> {
+        for name in ["name", "models"] {
+            if !values.contains_key(name) {
+                self.fault(path, format!("`{name}` is missing"));
+            }
+        }
+        for (key, value) in keys::defaults("groups[]") {
+            values.entry(key).or_insert(value);
+        }
+        let mut section = self.section("groups[]", path, values);
+        let (name, models) = (section.text("name")?, section.texts("models")?);
+        let weights = section.numbers("weights");
+        if weights.as_ref().is_some_and(|weights| weights.len() != models.len()) {
+            self.fault(&format!("{path}.weights"), "there is to be one for each of `models`");
+            return None;
+        }
+        let weight = |index: usize| {
+            let weight = weights.as_ref().and_then(|weights| weights.get(index).copied()).unwrap_or(1);
+            u32::try_from(weight).unwrap_or(u32::MAX)
+        };
+        let member = |(index, model)| Member { model, weight: weight(index) };
+        let percent = section.whole("canary_percent").unwrap_or_default();
+        let group = Group {
+            members: models.into_iter().enumerate().map(member).collect(),
+            strategy: section.strategy("strategy"),
+            // At most 100, which a double holds exactly.
+            canary: section.text("canary").map(|model| Canary { model, percent: percent as f64 }),
+        };
+        Some(ModelGroup { name, group, path: path.to_owned() })
     }
 
     fn providers(&mut self, entries: Vec<Value>) -> Vec<Provider> {
@@ -227,6 +314,14 @@ impl Reader<'_> {
             enabled,
             max_tokens_limit: section.whole("max_tokens_limit"),
             lossy: section.fidelity("lossy"),
+            cache_ttl: section.time("cache_ttl_secs"),
+            weight: section.whole("weight").and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
+            stream_window: section.time("stream_window_secs").unwrap_or_default(),
+            queue: section.whole("max_concurrent").map(|concurrent| {
+                let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
+                let waiting = section.whole("max_waiting").map_or(limits::QUEUE_WAITING, size);
+                QueueLimits { concurrent: size(concurrent), waiting }
+            }),
         };
         Some(Unnamed { path, name, typed: known.is_some(), whole: true, provider })
     }
@@ -343,5 +438,40 @@ fn server(mut section: Section) -> Server {
         body_timeout: section.time("body_timeout_secs").unwrap_or_default(),
         max_connections: size(section.whole("max_connections")),
         cors_origins: section.texts("cors_origins").unwrap_or_default(),
+        reload: section.reload("reload").unwrap_or_default(),
+    }
+}
+
+/// The same of routing.
+fn routing(mut section: Section) -> Routing {
+    let retries =
+        |number: Option<u64>| number.and_then(|number| u32::try_from(number).ok()).unwrap_or_default();
+    Routing {
+        retry: RetryPolicy {
+            retries: retries(section.whole("retries")),
+            wait_max: section.time("retry_wait_secs").unwrap_or_default(),
+            on_exhausted: section.on_exhausted("on_exhausted").unwrap_or_default(),
+        },
+        breaker: BreakerPolicy {
+            failures: retries(section.whole("failures")),
+            rest: section.time("rest_secs").unwrap_or_default(),
+            rest_max: section.time("rest_max_secs").unwrap_or_default(),
+        },
+        heartbeat: section.time("heartbeat_secs").filter(|time| !time.is_zero()),
+        fallbacks: Fallbacks {
+            context_length: section.texts("context_fallback").unwrap_or_default(),
+            content_policy: section.texts("policy_fallback").unwrap_or_default(),
+        },
+    }
+}
+
+/// The same of the cache.
+fn cache(mut section: Section) -> Cache {
+    Cache {
+        enabled: section.switch("enabled").unwrap_or_default(),
+        ttl: section.time("ttl_secs").unwrap_or_default(),
+        max_bytes: section.whole("max_bytes").unwrap_or_default(),
+        tool_calls: section.switch("tool_calls").unwrap_or_default(),
+        any_temperature: section.switch("any_temperature").unwrap_or_default(),
     }
 }

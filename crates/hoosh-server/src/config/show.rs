@@ -1,12 +1,13 @@
 //! The effective configuration as TOML that can be read, pasted and loaded again.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
 use hoosh_providers::preset;
 
 use super::file::join;
-use super::{Config, Place, Provider};
+use super::{Config, ModelGroup, Place, Provider};
 
 /// What stands for a secret.
 const REDACTED: &str = "<redacted>";
@@ -15,10 +16,19 @@ const REDACTED: &str = "<redacted>";
 struct Page<'a> {
     config: &'a Config,
     text: String,
+    settings: BTreeMap<String, String>,
 }
 
 pub(crate) fn toml(config: &Config) -> String {
-    let mut page = Page { config, text: String::new() };
+    page(config).text
+}
+
+pub(crate) fn settings(config: &Config) -> BTreeMap<String, String> {
+    page(config).settings
+}
+
+fn page(config: &Config) -> Page<'_> {
+    let mut page = Page { config, text: String::new(), settings: BTreeMap::new() };
     let server = &config.server;
     page.section("[server]");
     page.key("server", "bind", &string(&server.bind.to_string()));
@@ -33,6 +43,26 @@ pub(crate) fn toml(config: &Config) -> String {
     page.key("server", "body_timeout_secs", &seconds(server.body_timeout));
     page.key("server", "max_connections", &server.max_connections.to_string());
     page.key("server", "cors_origins", &list(&server.cors_origins));
+    page.key("server", "reload", &string(server.reload.as_str()));
+
+    let routing = &config.routing;
+    page.section("[routing]");
+    page.key("routing", "retries", &routing.retry.retries.to_string());
+    page.key("routing", "retry_wait_secs", &seconds(routing.retry.wait_max));
+    page.key("routing", "on_exhausted", &string(routing.retry.on_exhausted.as_str()));
+    page.key("routing", "failures", &routing.breaker.failures.to_string());
+    page.key("routing", "rest_secs", &seconds(routing.breaker.rest));
+    page.key("routing", "rest_max_secs", &seconds(routing.breaker.rest_max));
+    page.key("routing", "heartbeat_secs", &seconds(routing.heartbeat.unwrap_or_default()));
+    page.key("routing", "context_fallback", &list(&routing.fallbacks.context_length));
+    page.key("routing", "policy_fallback", &list(&routing.fallbacks.content_policy));
+
+    page.section("[cache]");
+    page.key("cache", "enabled", &config.cache.enabled.to_string());
+    page.key("cache", "ttl_secs", &seconds(config.cache.ttl));
+    page.key("cache", "max_bytes", &config.cache.max_bytes.to_string());
+    page.key("cache", "any_temperature", &config.cache.any_temperature.to_string());
+    page.key("cache", "tool_calls", &config.cache.tool_calls.to_string());
 
     page.section("[auth]");
     page.key("auth", "tokens", &list(&vec![REDACTED.to_owned(); config.auth.tokens.len()]));
@@ -47,11 +77,26 @@ pub(crate) fn toml(config: &Config) -> String {
         };
         page.key("aliases", alias, &value);
     }
+    for ModelGroup { name, group, path } in &config.groups {
+        page.section("[[groups]]");
+        page.key(path, "name", &string(name));
+        let models: Vec<String> = group.members.iter().map(|member| member.model.clone()).collect();
+        page.key(path, "models", &list(&models));
+        if let Some(strategy) = group.strategy {
+            page.key(path, "strategy", &string(strategy.as_str()));
+        }
+        let weights: Vec<String> = group.members.iter().map(|member| member.weight.to_string()).collect();
+        page.key(path, "weights", &format!("[{}]", weights.join(", ")));
+        if let Some(canary) = &group.canary {
+            page.key(path, "canary", &string(&canary.model));
+            page.key(path, "canary_percent", &canary.percent.to_string());
+        }
+    }
     for provider in &config.providers {
         page.section("[[providers]]");
         page.provider(provider);
     }
-    page.text
+    page
 }
 
 // === impl Page ===
@@ -75,6 +120,12 @@ impl Page<'_> {
             self.key(&section, "api_key", &string(REDACTED));
         }
         self.key(&section, "priority", &provider.priority.to_string());
+        self.key(&section, "weight", &provider.weight.to_string());
+        self.key(&section, "stream_window_secs", &seconds(provider.stream_window));
+        if let Some(queue) = provider.queue {
+            self.key(&section, "max_concurrent", &queue.concurrent.to_string());
+            self.key(&section, "max_waiting", &queue.waiting.to_string());
+        }
         self.key(&section, "models", &list(&provider.models));
         self.key(&section, "enabled", &provider.enabled.to_string());
         if let Some(limit) = provider.max_tokens_limit {
@@ -82,6 +133,9 @@ impl Page<'_> {
         }
         if let Some(lossy) = provider.lossy {
             self.key(&section, "lossy", &string(lossy.as_str()));
+        }
+        if let Some(time) = provider.cache_ttl {
+            self.key(&section, "cache_ttl_secs", &seconds(time));
         }
         self.key(&section, "connect_timeout_secs", &seconds(settings.timeouts.connect));
         self.key(&section, "first_byte_timeout_secs", &seconds(settings.timeouts.first_byte));
@@ -91,7 +145,9 @@ impl Page<'_> {
 
     /// One key, with where it was said unless it is the default.
     fn key(&mut self, section: &str, key: &str, value: &str) {
-        let place = self.config.origins.get(&join(section, key)).cloned();
+        let path = join(section, key);
+        let place = self.config.origins.get(&path).cloned();
+        self.settings.insert(path, value.to_owned());
         self.line(&format!("{} = {value}", join("", key)), place);
     }
 

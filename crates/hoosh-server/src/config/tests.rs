@@ -51,6 +51,7 @@ fn without_anything_the_defaults_hold() {
         body_timeout: limits::REQUEST_BODY_TIME_MAX,
         max_connections: limits::CONNECTIONS_MAX,
         cors_origins: Vec::new(),
+        reload: ReloadMode::Signal,
     };
     assert_eq!((&config.server, &Server::default()), (&server, &server));
     assert!(config.discover && config.providers.is_empty() && config.aliases.is_empty());
@@ -72,6 +73,14 @@ fn every_key_is_read() {
         body_timeout_secs = 2.5
         max_connections = 10
         cors_origins = ["https://app.example.com", "http://localhost:3000"]
+        reload = "watch"
+
+        [cache]
+        enabled = true
+        ttl_secs = 7.5
+        max_bytes = 1_048_576
+        any_temperature = true
+        tool_calls = true
 
         [auth]
         tokens = ["one", "two"]
@@ -89,6 +98,7 @@ fn every_key_is_read() {
         models = ["llama*", "x"]
         enabled = true
         max_tokens_limit = 4096
+        cache_ttl_secs = 0
         connect_timeout_secs = 1
         first_byte_timeout_secs = 2
         idle_timeout_secs = 3
@@ -108,8 +118,12 @@ fn every_key_is_read() {
         body_timeout: secs(2.5),
         max_connections: 10,
         cors_origins: vec!["https://app.example.com".into(), "http://localhost:3000".into()],
+        reload: ReloadMode::Watch,
     };
     assert_eq!(config.server, server);
+    let cache =
+        Cache { enabled: true, ttl: secs(7.5), max_bytes: 1 << 20, tool_calls: true, any_temperature: true };
+    assert_eq!(config.cache, cache);
     assert_eq!(config.address().to_string(), "[::1]:9000");
     let tokens: Vec<_> = config.auth.tokens.iter().map(ExposeSecret::expose_secret).collect();
     assert_eq!(tokens, ["one", "two"]);
@@ -121,6 +135,7 @@ fn every_key_is_read() {
     assert_eq!(provider.settings.base_url.as_deref(), Some("http://10.0.0.5:8080"));
     assert_eq!(provider.settings.api_key.as_ref().map(ExposeSecret::expose_secret), Some("sk-x"));
     assert_eq!((provider.priority, provider.enabled, provider.max_tokens_limit), (1, true, Some(4096)));
+    assert_eq!(provider.cache_ttl, Some(Duration::ZERO));
     assert_eq!(provider.models, ["llama*", "x"]);
     let times = Timeouts { connect: secs(1.0), first_byte: secs(2.0), idle: secs(3.0), total: secs(4.5) };
     assert_eq!(provider.settings.timeouts, times);
@@ -228,7 +243,7 @@ priority = "1"
 models = ["gpt-*", ""]
 apikey = "sk-secret"
 base_url = "localhost:1"
-weight = 3
+wait = 3
 [[providers]]
 name = "a/b"
 enabled = "yes"
@@ -240,7 +255,7 @@ enabled = "yes"
             "hoosh.toml:5: server.prot: there is no such key; did you mean `port`?",
             "hoosh.toml:6: server.port: expected a whole number from 0 to 65535, found a string",
             "hoosh.toml:7: server.bind: expected an IP address such as \"127.0.0.1\"",
-            "hoosh.toml:8: server.strategy: expected `priority` or `round_robin`, found `prioritty`; did you mean \
+            "hoosh.toml:8: server.strategy: expected one of `priority`, `round_robin`, `weighted`, `least_busy`, `lowest_latency`, `lowest_ttft`, `cheapest`, `local_first`, `direct`, found `prioritty`; did you mean \
              `priority`?",
             "hoosh.toml:9: server.max_body_bytes: expected a whole number from 1024 to 4294967296, found 0",
             "hoosh.toml:10: server.drain_timeout_secs: expected a number of seconds from 0 to 86400, found -1",
@@ -251,7 +266,7 @@ enabled = "yes"
             "hoosh.toml:19: providers[1].models[1]: it is empty; `*` matches every model",
             "hoosh.toml:20: providers[1].apikey: there is no such key; did you mean `api_key`?",
             "hoosh.toml:21: providers[1].base_url: has no scheme; write it as http://host:port",
-            "hoosh.toml:22: providers[1].weight: there is no such key",
+            "hoosh.toml:22: providers[1].wait: there is no such key; did you mean `max_waiting`?",
             "hoosh.toml:23: providers[2]: `type` is missing: which kind of provider is it?",
             "hoosh.toml:24: providers[2].name: expected a name of letters, digits, `.`, `_` and `-`",
             "hoosh.toml:25: providers[2].enabled: expected true or false, found a string",
@@ -489,7 +504,7 @@ fn a_faulty_flag_is_called_by_its_name() {
         [
             "--bind: expected an IP address such as \"127.0.0.1\"",
             "--port: expected a whole number from 0 to 65535, found 99999",
-            "--strategy: expected `priority` or `round_robin`, found `rr`",
+            "--strategy: expected one of `priority`, `round_robin`, `weighted`, `least_busy`, `lowest_latency`, `lowest_ttft`, `cheapest`, `local_first`, `direct`, found `rr`",
         ]
     );
 }
@@ -602,15 +617,13 @@ fn a_file_of_1_3_loads_with_one_warning_for_each_thing_not_acted_on() {
     let config = loaded(OLD, &[("OPENAI_API_KEY", "sk-1")]);
     let names: Vec<_> = config.providers.iter().map(|provider| (provider.name(), provider.enabled)).collect();
     assert_eq!(names, [("ollama", true), ("openai", true), ("llamacpp", false)]);
-    assert_eq!(config.server.strategy, Strategy::Priority);
+    assert_eq!(config.server.strategy, Strategy::LowestLatency);
     let not_yet = "is read but this version does not act on it yet";
     assert_eq!(
         config.warnings,
         [
-            "hoosh.toml:5: strategy `lowest_latency` is not there yet in this version and acts as `priority`"
-                .to_owned(),
             format!("hoosh.toml:6: `server.health_check_interval_secs` {not_yet}"),
-            format!("hoosh.toml:8: section [cache] {not_yet}"),
+            format!("hoosh.toml:9: `cache.max_entries` {not_yet}: `cache.max_bytes` is the bound"),
             format!("hoosh.toml:24: `providers[1].rate_limit_rpm` {not_yet}: no rate is limited"),
             format!(
                 "hoosh.toml:26: `providers[1].tls_pinned_certs` {not_yet}: any certificate that the system trusts is \
@@ -663,12 +676,14 @@ fn the_file_is_found_where_it_is_looked_for() {
 fn what_is_shown_loads_again_and_says_where_it_is_from() {
     let env = [("OPENAI_API_KEY", "sk-1"), ("HOOSH_SERVER__PORT", "9000")];
     let toml = "[auth]\ntokens = ['t\"1']\n[aliases]\n\"a b.c\" = ['gpt-4o', 'openai/x']\nfast = 'gpt-4o-mini'\n[server]\n\
-                request_timeout_secs = 1.5\n[[providers]]\ntype = 'openai'\nmax_tokens_limit = 9";
+                request_timeout_secs = 1.5\n[cache]\nenabled = true\n[[providers]]\ntype = 'openai'\n\
+                max_tokens_limit = 9\ncache_ttl_secs = 2.5";
     let shown = loaded(toml, &env).to_toml();
     assert!(shown.contains("port = 9000  # environment variable HOOSH_SERVER__PORT\n"), "{shown}");
     assert!(shown.contains("tokens = [\"<redacted>\"]  # hoosh.toml:2\n"), "{shown}");
     assert!(shown.contains("api_key = \"<redacted>\"  # environment variable OPENAI_API_KEY\n"), "{shown}");
     assert!(shown.contains("max_connections = 8192\n"), "{shown}");
+    assert!(shown.contains("enabled = true  # hoosh.toml:9\nttl_secs = 300\n"), "{shown}");
     assert!(!shown.contains("sk-1") && !shown.contains("t\"1"));
 
     let again = loaded(&shown, &[]);
@@ -733,4 +748,37 @@ fn a_token_that_is_set_to_nothing_does_not_open_the_door() {
     }
     assert!(loaded("[auth]\ntokens = []", &[]).auth.tokens.is_empty());
     assert_eq!(loaded("[auth]\ntokens = '$T'", &[("T", "a,b")]).auth.tokens.len(), 2);
+}
+
+#[test]
+fn groups_of_models_are_read_shown_and_their_faults_placed() {
+    let providers = "[[providers]]\ntype = 'vllm'\nbase_url = 'http://box'\nmodels = ['a', 'b', 'new']\n";
+    let text = "[[groups]]\nname = 'fast'\nmodels = ['a', 'b']\nweights = [3, 1]\nstrategy = 'least_busy'\ncanary = 'new'\n";
+    let config = loaded(&format!("{text}{providers}"), &[]);
+    let group = &config.groups[0].group;
+    assert_eq!(group.members.iter().map(|member| member.weight).collect::<Vec<_>>(), [3, 1]);
+    assert_eq!(group.strategy, Some(Strategy::LeastBusy));
+    assert_eq!(
+        group.canary.as_ref().map(|canary| (canary.model.as_str(), canary.percent)),
+        Some(("new", 5.0))
+    );
+    let shown = config.to_toml();
+    assert!(shown.contains("weights = [3, 1]  # hoosh.toml:4\n"), "{shown}");
+
+    // A model that nobody serves is left out, with its weight.
+    let config = loaded(&format!("{}{providers}", text.replace("'a', 'b'", "'gone', 'b'")), &[]);
+    let members = &config.groups[0].group.members;
+    assert_eq!((members.len(), members[0].model.as_str(), members[0].weight), (1, "b", 1));
+    assert!(config.warnings[0].starts_with("hoosh.toml:3: "), "{:?}", config.warnings);
+
+    check_faults(
+        &format!(
+            "[[groups]]\nname = 'x'\n[[groups]]\nname = 'y'\nmodels = ['a']\nweights = [1, 2]\n{providers}"
+        ),
+        &[],
+        &[
+            "hoosh.toml:1: groups[0]: `models` is missing",
+            "hoosh.toml:6: groups[1].weights: there is to be one for each of `models`",
+        ],
+    );
 }

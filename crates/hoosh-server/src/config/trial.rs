@@ -7,7 +7,7 @@ use hoosh_router::BuildFault;
 
 use super::fault::{ConfigErrors, Fault, Place};
 use super::file::join;
-use super::{Config, provider_path};
+use super::{Config, ModelGroup, provider_path};
 use crate::assembly::{self, AssemblyErrors};
 
 /// What providers and router refuse, but for aliases that lead nowhere: the providers may not all be known yet.
@@ -39,7 +39,7 @@ pub(crate) fn settle_routes(config: &mut Config) -> Result<(), ConfigErrors> {
         }
         for fault in nowhere {
             let BuildFault::AliasToNowhere { alias, target } = &fault else { continue };
-            let place = place(config, &join("aliases", alias));
+            let place = place(config, &named(config, alias));
             config.warnings.push(format!("{place}: {fault}; it is left out"));
             leave_out(config, target);
         }
@@ -61,6 +61,14 @@ fn leave_out(config: &mut Config, target: &str) {
             }
             !targets.is_empty()
         });
+        config.groups.retain_mut(|ModelGroup { name: alias, group, .. }| {
+            group.members.retain(|member| member.model != name);
+            group.canary.take_if(|canary| canary.model == name);
+            if group.members.is_empty() {
+                gone.push(alias.clone());
+            }
+            !group.members.is_empty()
+        });
     }
 }
 
@@ -69,13 +77,13 @@ fn placed(config: &Config, errors: &AssemblyErrors) -> Vec<Fault> {
     let settings = errors.providers.iter().map(|(name, SettingsError { field, problem })| {
         (format!("{}.{field}", provider_path(name)), problem.clone())
     });
-    let routes = errors.routes.iter().map(|fault| (key(fault), fault.to_string()));
+    let routes = errors.routes.iter().map(|fault| (key(config, fault), fault.to_string()));
     let faults = settings.chain(routes);
     faults.map(|(key, problem)| Fault::new(place(config, &key), key, problem)).collect()
 }
 
 /// The key that a router's fault is about.
-fn key(fault: &BuildFault) -> String {
+fn key(config: &Config, fault: &BuildFault) -> String {
     match fault {
         BuildFault::BadProvider { provider, .. } | BuildFault::UnknownProvider { provider, .. } => {
             provider_path(provider)
@@ -83,9 +91,15 @@ fn key(fault: &BuildFault) -> String {
         BuildFault::BadPattern { provider, .. } => format!("{}.models", provider_path(provider)),
         BuildFault::BadAlias { alias, .. }
         | BuildFault::AliasTooDeep { alias }
-        | BuildFault::AliasToNowhere { alias, .. } => join("aliases", alias),
-        BuildFault::AliasCircle { path } => join("aliases", path.first().map_or("", String::as_str)),
+        | BuildFault::AliasToNowhere { alias, .. } => named(config, alias),
+        BuildFault::AliasCircle { path } => named(config, path.first().map_or("", String::as_str)),
     }
+}
+
+/// The key of an alias or a group.
+fn named(config: &Config, alias: &str) -> String {
+    let group = config.groups.iter().find(|group| group.name == alias && !config.aliases.contains_key(alias));
+    group.map_or_else(|| join("aliases", alias), |group| format!("{}.models", group.path))
 }
 
 /// Where a key was said, or the entry that it is of.

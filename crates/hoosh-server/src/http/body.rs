@@ -21,6 +21,8 @@ use super::stall::{Stall, Stalls};
 pub(crate) enum ResponseBody {
     Full(Option<Bytes>),
     Stream(Box<Streaming>),
+    /// Without an end of its own.
+    Feed(Box<Feeding>),
     /// Cut when this is over.
     Cut(Pin<Box<Sleep>>),
 }
@@ -31,11 +33,29 @@ pub(crate) struct Streaming {
     watch: Option<Watch>,
 }
 
+/// What goes on for as long as its client and the server do.
+pub(crate) struct Feeding {
+    feed: Feed,
+    watch: Option<Watch>,
+}
+
+/// The bytes of a [`ResponseBody::Feed`].
+pub(crate) type Feed = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+
+/// How far a server is that stops.
+#[derive(Clone, Default)]
+pub(crate) struct Stopping {
+    /// It takes no more calls: what has no end of its own ends, so that nothing waits for it.
+    pub(crate) begun: CancellationToken,
+    /// It waits no longer for the streams that are left: they end, each with a word of it.
+    pub(crate) waited: CancellationToken,
+}
+
 /// What ends a stream from outside.
 struct Watch {
     /// Tells a client that takes nothing.
     stall: Arc<Stall>,
-    /// Ready when the server stops waiting for streams to end.
+    /// Ready when the server wants it to end.
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
@@ -125,20 +145,25 @@ impl ResponseBody {
         Self::Stream(Box::new(Streaming { reply, watch: None }))
     }
 
+    pub(crate) fn feed(feed: Feed) -> Self {
+        Self::Feed(Box::new(Feeding { feed, watch: None }))
+    }
+
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
         Self::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty()))
     }
 
     /// The same, watched for a client that does not take it, and for the end of the server.
-    pub(crate) fn watched(self, stalls: &Stalls, stopping: &CancellationToken) -> Self {
-        match self {
-            Self::Stream(mut stream) => {
-                let stopping = Box::pin(stopping.clone().cancelled_owned());
-                stream.watch = Some(Watch { stall: stalls.watch(), stopping });
-                Self::Stream(stream)
-            }
-            other => other,
+    pub(crate) fn watched(mut self, stalls: &Stalls, stopping: &Stopping) -> Self {
+        let watch = |stall, token: &CancellationToken| {
+            Some(Watch { stall, stopping: Box::pin(token.clone().cancelled_owned()) })
+        };
+        match &mut self {
+            Self::Stream(stream) => stream.watch = watch(stalls.watch(), &stopping.waited),
+            Self::Feed(feeding) => feeding.watch = watch(stalls.watch_feed(), &stopping.begun),
+            Self::Full(_) | Self::Cut(_) => {}
         }
+        self
     }
 }
 
@@ -169,6 +194,20 @@ impl Body for ResponseBody {
                 }
                 polled.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
+            Self::Feed(feeding) => {
+                let Feeding { feed, watch } = &mut **feeding;
+                if let Some(watch) = watch {
+                    watch.stall.is_asked();
+                    if watch.stopping.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(None);
+                    }
+                }
+                let polled = feed.as_mut().poll_next(cx);
+                if let (Some(watch), Poll::Ready(Some(_))) = (watch, &polled) {
+                    watch.stall.gave();
+                }
+                polled.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+            }
             Self::Cut(grace) => grace.as_mut().poll(cx).map(|()| Some(Err(Cut))),
         }
     }
@@ -180,7 +219,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Stream(_) | Self::Cut(_) => SizeHint::default(),
+            Self::Stream(_) | Self::Feed(_) | Self::Cut(_) => SizeHint::default(),
         }
     }
 }

@@ -49,7 +49,7 @@ impl Cors {
         let mut response = Response::new(ResponseBody::full(""));
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
-        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, HEAD"));
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, HEAD, DELETE"));
         // The official SDKs send headers of their own (x-stainless-*), so whatever was asked for is allowed.
         let asked = request.headers().get("access-control-request-headers").cloned();
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.unwrap_or(HeaderValue::from_static("*")));

@@ -1,6 +1,7 @@
 //! Errors as HTTP: the one place that knows which problem is which status.
 
 use hoosh_core::dialect::Dialect;
+use hoosh_core::limits::EVENT_LISTENERS_MAX;
 use hoosh_core::{HooshError, Problem, ProblemKind};
 use hoosh_gateway::RequestId;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -31,8 +32,14 @@ pub(crate) enum ServerError {
     BadHeader { name: &'static str, expected: &'static str },
     /// There is no such operation on a model.
     NoSuchVerb { verb: String },
+    /// As many listen for events as may.
+    TooManyListeners,
     /// The body is compressed.
     Compressed { encoding: String },
+    /// The configuration is not read again.
+    NoReload { why: &'static str },
+    /// Only this machine may do that, as long as no key is wanted.
+    NotFromHere,
     /// A bug of ours, which the log tells more of.
     Panicked,
 }
@@ -68,7 +75,10 @@ pub(crate) fn response(error: &ServerError, dialect: Dialect, id: &RequestId) ->
         | ServerError::Unread(_)
         | ServerError::BadHeader { .. }
         | ServerError::NoSuchVerb { .. }
+        | ServerError::TooManyListeners
         | ServerError::Compressed { .. }
+        | ServerError::NoReload { .. }
+        | ServerError::NotFromHere
         | ServerError::Panicked => {}
     }
     response
@@ -153,10 +163,21 @@ fn problem(error: &ServerError) -> Problem {
                  streamGenerateContent, countTokens, embedContent or batchEmbedContents"
             ),
         ),
+        ServerError::TooManyListeners => Problem::new(
+            Kind::Unavailable,
+            "too_many_listeners",
+            format!("{EVENT_LISTENERS_MAX} listen for events already, as many as may; try again later"),
+        ),
         ServerError::Compressed { encoding } => Problem::new(
             Kind::InvalidRequest,
             "unsupported_encoding",
             format!("the body is compressed with `{encoding}`; send it as it is"),
+        ),
+        ServerError::NoReload { why } => Problem::new(Kind::Permission, "reload_off", *why),
+        ServerError::NotFromHere => Problem::new(
+            Kind::Permission,
+            "only_from_this_machine",
+            "a gateway without [auth] tokens takes this from its own machine only",
         ),
         ServerError::Panicked => Problem::new(
             Kind::Internal,
@@ -205,7 +226,10 @@ mod tests {
         check(ServerError::Unread(Unread::CutOff), 400);
         check(ServerError::BadHeader { name: "x", expected: "y" }, 400);
         check(ServerError::NoSuchVerb { verb: "tune".into() }, 404);
+        check(ServerError::TooManyListeners, 503);
         check(ServerError::Compressed { encoding: "gzip".into() }, 400);
+        check(ServerError::NoReload { why: "off" }, 403);
+        check(ServerError::NotFromHere, 403);
         check(ServerError::Panicked, 500);
     }
 

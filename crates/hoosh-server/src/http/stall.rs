@@ -14,12 +14,31 @@ pub(crate) struct Stalls(Arc<Mutex<Vec<Weak<Stall>>>>);
 
 /// Since when one stream has not been asked for more after it gave something.
 #[derive(Default)]
-pub(crate) struct Stall(Mutex<Option<Instant>>);
+pub(crate) struct Stall {
+    since: Mutex<Option<Instant>>,
+    /// Whether it has no end of its own.
+    is_feed: bool,
+}
 
 impl Stalls {
     /// One more stream.
     pub(crate) fn watch(&self) -> Arc<Stall> {
-        let stall = Arc::new(Stall::default());
+        self.add(Stall::default())
+    }
+
+    /// One more stream, without an end of its own.
+    pub(crate) fn watch_feed(&self) -> Arc<Stall> {
+        self.add(Stall { is_feed: true, ..Stall::default() })
+    }
+
+    /// Whether a stream without an end of its own goes on.
+    pub(crate) fn hold_a_feed(&self) -> bool {
+        let streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.iter().filter_map(Weak::upgrade).any(|stall| stall.is_feed)
+    }
+
+    fn add(&self, stall: Stall) -> Arc<Stall> {
+        let stall = Arc::new(stall);
         let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Those of a kept connection that are over.
         streams.retain(|stream| stream.strong_count() > 0);
@@ -56,7 +75,7 @@ impl Stall {
     }
 
     fn since(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

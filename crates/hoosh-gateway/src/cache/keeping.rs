@@ -1,0 +1,121 @@
+//! The duty to keep an answer that is being asked for, and to tell those who wait for it how that ended.
+//!
+//! It goes where the call's settlement goes, so that every end of a call is an end here too.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use hoosh_core::dialect::Dialect;
+use hoosh_core::limits;
+use tokio::time::Instant;
+
+use super::ResponseCache;
+use super::entry::{Entry, Form, is_worth_keeping};
+use super::flight::{Landing, Lead};
+use super::key::Key;
+use crate::call::Call;
+use crate::settle::{CallRecord, Outcome};
+
+pub(crate) struct Keeping {
+    cache: Arc<ResponseCache>,
+    key: Key,
+    dialect: Dialect,
+    form: Form,
+    /// For those who wait; `None` if nobody can, because the call goes its own way.
+    lead: Option<Lead>,
+    /// How often its caller had purged when it was asked.
+    purges: u64,
+    /// The answer so far; `None` if it is not to be kept, or too long.
+    bytes: Option<Vec<u8>>,
+    /// Whether the caller is told what could not be carried.
+    pub(crate) tells_notes: bool,
+}
+
+impl Keeping {
+    pub(super) fn new(
+        cache: Arc<ResponseCache>,
+        key: Key,
+        call: &Call,
+        lead: Option<Lead>,
+        purges: u64,
+    ) -> Box<Self> {
+        Box::new(Self {
+            cache,
+            key,
+            dialect: call.dialect,
+            form: Form::of(call),
+            lead,
+            purges,
+            bytes: call.cache.write.then(Vec::new),
+            tells_notes: true,
+        })
+    }
+
+    /// Takes what the caller is given.
+    pub(crate) fn take(&mut self, given: &Bytes) {
+        let Some(bytes) = &mut self.bytes else { return };
+        let coming = &self.cache.coming;
+        let of_all = coming.fetch_add(given.len() as u64, Ordering::Relaxed) + given.len() as u64;
+        bytes.extend_from_slice(given);
+        if bytes.len() > limits::CACHED_ANSWER_BYTES_MAX || of_all > self.cache.settings.bytes_max {
+            self.let_go();
+        }
+    }
+
+    /// Gives up what came so far.
+    fn let_go(&mut self) {
+        if let Some(bytes) = self.bytes.take() {
+            self.cache.coming.fetch_sub(bytes.len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes the end of the call, of which this is the record.
+    pub(crate) fn end(mut self, record: &CallRecord) {
+        let landing = match record.outcome {
+            Outcome::Answered => match self.entry(record) {
+                Some(entry) => {
+                    // First kept and then told: whoever looks in between finds it.
+                    self.cache.keep(&self.key, &entry, self.purges);
+                    Landing::Answer(entry)
+                }
+                None => Landing::Unkept,
+            },
+            Outcome::Failed(_) | Outcome::Truncated(_) => Landing::Failed,
+            // Says nothing of the answer: the lead is dropped, and one of those who wait takes over.
+            Outcome::Cancelled | Outcome::Stopped => return,
+        };
+        if let Some(lead) = self.lead.take() {
+            lead.land(landing);
+        }
+    }
+
+    /// The answer as an entry, if it is one to be kept.
+    fn entry(&self, record: &CallRecord) -> Option<Arc<Entry>> {
+        let (bytes, provider) = (self.bytes.as_deref()?, record.provider.clone()?);
+        let settings = &self.cache.settings;
+        let ttl = settings.ttl_of(&provider);
+        if ttl.is_zero() || !is_worth_keeping(self.dialect, self.form, bytes, settings) {
+            return None;
+        }
+        Some(Arc::new(Entry {
+            caller: record.caller.clone(),
+            model_asked: record.model_asked.clone(),
+            provider,
+            model: record.model_used.clone()?,
+            usage: record.usage,
+            notes: record.notes.clone(),
+            tells_notes: self.tells_notes,
+            form: self.form,
+            body: Bytes::copy_from_slice(bytes),
+            since: Instant::now(),
+            ttl,
+        }))
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}

@@ -1,0 +1,39 @@
+//! What an answer is kept under: everything that another call must share with the one that was answered.
+
+use hoosh_core::Fidelity;
+use ring::digest::{Context, SHA256};
+
+use crate::call::Call;
+
+/// A digest of all of it: two that differ do not meet, whoever chooses them, so that no caller can reach another's answers.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key([u8; 32]);
+
+impl Key {
+    /// The key of a call whose body is, in its canonical form, `asked`.
+    ///
+    /// The dialect is part of it: its words are those of the answer. So is what the caller wants done about losses, which
+    /// decides who may answer, and the headers that go to the provider.
+    pub(crate) fn of(call: &Call, asked: &[u8]) -> Self {
+        let mut digest = Context::new(&SHA256);
+        let mut add = |field: &[u8]| {
+            // With its length before it, no field can run into the next.
+            digest.update(&(field.len() as u64).to_be_bytes());
+            digest.update(field);
+        };
+        add(call.caller.as_str().as_bytes());
+        add(call.dialect.as_str().as_bytes());
+        add(call.head.model.as_bytes());
+        add(call.fidelity.map_or("", Fidelity::as_str).as_bytes());
+        add(if call.local_only { b"local" } else { b"" });
+        for (name, value) in &call.headers {
+            add(name.as_str().as_bytes());
+            add(value.as_bytes());
+        }
+        // A body begins with a brace, as no header does.
+        add(asked);
+        let mut key = [0; 32];
+        key.copy_from_slice(digest.finish().as_ref());
+        Self(key)
+    }
+}

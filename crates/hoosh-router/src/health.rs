@@ -1,0 +1,551 @@
+//! How every endpoint is: what attempts told of each model of each provider, and whether those on this machine are there.
+//!
+//! Kept by name, so that it outlives a table: a new configuration plans with what is known already. What follows from it
+//! for a single call is the [`Strategy`](crate::Strategy)'s and the [`Plan`](crate::Plan)'s.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
+
+use hoosh_core::{UpstreamFailure, limits};
+
+use crate::attempt::Missed;
+use crate::breaker::{Breaker, BreakerPolicy, Heard, RestReason, Verdict};
+use crate::ewma::PeakEwma;
+use crate::plan::Candidate;
+use crate::random::Seed;
+
+/// How every endpoint is.
+pub struct Health {
+    policy: BreakerPolicy,
+    hosts: Mutex<HashMap<Arc<str>, Arc<Host>>>,
+    watchers: Vec<Arc<dyn Watch>>,
+    /// Those that came later, told for as long as they live.
+    guests: RwLock<Vec<Weak<dyn Watch>>>,
+}
+
+/// Somebody who is told when the health of an endpoint changes: a log, metrics, a bus.
+///
+/// It is told on the task that saw it, so it must be quick and must not block.
+pub trait Watch: Send + Sync {
+    /// The health of an endpoint, or of a whole provider, has changed.
+    fn health_changed(&self, change: &HealthChange);
+}
+
+/// A change of health.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthChange {
+    /// The provider.
+    pub provider: Arc<str>,
+    /// The model, where it is not all of the provider's.
+    pub model: Option<Arc<str>>,
+    /// What it is now.
+    pub state: HealthState,
+}
+
+/// What an endpoint is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthState {
+    /// It is asked.
+    Well,
+    /// It is let alone for this long.
+    Resting {
+        /// For how long.
+        rest: Duration,
+        /// Why.
+        why: RestReason,
+    },
+    /// One call is finding out whether it is well again.
+    Probing,
+    /// A provider on this machine missed a sign of life; it is still asked.
+    Suspect,
+    /// It missed several; it is not asked.
+    Offline,
+}
+
+/// How an endpoint is, to be shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EndpointHealth {
+    /// The provider.
+    pub provider: Arc<str>,
+    /// The model, in its words.
+    pub model: Arc<str>,
+    /// Whether it is asked.
+    pub state: HealthState,
+    /// Calls it is answering now.
+    pub in_flight: usize,
+    /// How long an answer takes lately.
+    pub latency: Option<Duration>,
+    /// How long the first output takes lately.
+    pub time_to_first: Option<Duration>,
+}
+
+/// A provider, as far as its health goes.
+pub(crate) struct Host {
+    name: Arc<str>,
+    models: RwLock<HashMap<Arc<str>, Arc<Endpoint>>>,
+    /// How many models are known, so that nobody takes a lock for none.
+    known: AtomicUsize,
+    missed: AtomicU32,
+}
+
+/// One model of one provider.
+struct Endpoint {
+    host: Arc<Host>,
+    model: Arc<str>,
+    in_flight: AtomicUsize,
+    /// Whether there is anything to ask `inner` before it is asked.
+    uneasy: AtomicBool,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    breaker: Breaker,
+    latency: PeakEwma,
+    time_to_first: PeakEwma,
+}
+
+/// What a ranking looks at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Signals {
+    pub(crate) in_flight: usize,
+    /// Seconds; `None`: not known yet.
+    pub(crate) latency: Option<f64>,
+    /// Seconds; `None`: not known yet.
+    pub(crate) time_to_first: Option<f64>,
+}
+
+/// An attempt at an endpoint that is under way. Dropped without an end, its caller went away: nothing is learned.
+///
+/// Keep it until the end of a streamed answer: it is what [`Strategy::LeastBusy`](crate::Strategy::LeastBusy) counts.
+pub struct Attempt {
+    endpoint: Arc<Endpoint>,
+    health: Arc<Health>,
+    began: Instant,
+    is_probe: bool,
+    has_output: bool,
+    is_over: bool,
+    /// For the length of a rest, should one follow.
+    seed: Seed,
+}
+
+// === impl Health ===
+
+impl Health {
+    /// Nothing is known yet.
+    pub fn new(policy: BreakerPolicy) -> Self {
+        Self { policy, hosts: Mutex::default(), watchers: Vec::new(), guests: RwLock::default() }
+    }
+
+    /// What is known goes on under a new policy, for a new configuration: of the providers that `is_same` says are the
+    /// servers they were. Of others nothing is known yet, and who is gone is forgotten.
+    ///
+    /// Calls that are under way go on telling the health they began with; of the providers that both know, each learns what
+    /// the other hears. Watchers are not taken over.
+    #[must_use]
+    pub fn after(&self, policy: BreakerPolicy, is_same: impl Fn(&str) -> bool) -> Self {
+        let kept = lock(&self.hosts)
+            .iter()
+            .filter(|(name, _)| is_same(name))
+            .map(|(name, host)| (Arc::clone(name), Arc::clone(host)))
+            .collect();
+        Self { policy, hosts: Mutex::new(kept), watchers: Vec::new(), guests: RwLock::default() }
+    }
+
+    /// The same, and `watcher` is told of changes.
+    #[must_use]
+    pub fn watched(mut self, watcher: Arc<dyn Watch>) -> Self {
+        self.watchers.push(watcher);
+        self
+    }
+
+    /// Tells `watcher` of changes too, for as long as somebody else keeps it: what is known of endpoints outlives most of
+    /// those who watch it. One that watches already is told once.
+    pub fn watch(&self, watcher: Weak<dyn Watch>) {
+        let mut guests = self.guests.write().unwrap_or_else(PoisonError::into_inner);
+        guests.retain(|guest| guest.strong_count() > 0 && !guest.ptr_eq(&watcher));
+        guests.push(watcher);
+    }
+
+    /// A provider on this machine gave a sign of life, or did not when it was asked for one.
+    pub fn heartbeat(&self, provider: &str, is_there: bool, now: Instant) {
+        let Some(host) = lock(&self.hosts).get(provider).map(Arc::clone) else { return };
+        let before = host.missed.load(Ordering::Relaxed);
+        let missed = if is_there { 0 } else { (before + 1).min(limits::HEARTBEATS_MISSED_MAX) };
+        host.missed.store(missed, Ordering::Relaxed);
+        let (before, state) = (heart_state(before), heart_state(missed));
+        if before != HealthState::Well && is_there {
+            // It has come back: what it failed at before says nothing.
+            let models = host.models.read().unwrap_or_else(PoisonError::into_inner);
+            models.values().for_each(|endpoint| lock(&endpoint.inner).breaker.wake(now));
+        }
+        if before != state {
+            self.tell(HealthChange { provider: Arc::clone(&host.name), model: None, state });
+        }
+    }
+
+    /// Providers of which something is not well.
+    pub fn troubled(&self) -> Vec<Arc<str>> {
+        let hosts: Vec<Arc<Host>> = lock(&self.hosts).values().cloned().collect();
+        let troubled = hosts.iter().filter(|host| host.is_troubled());
+        troubled.map(|host| Arc::clone(&host.name)).collect()
+    }
+
+    /// Every endpoint that was asked so far, in no order.
+    pub fn endpoints(&self, now: Instant) -> Vec<EndpointHealth> {
+        let hosts: Vec<Arc<Host>> = lock(&self.hosts).values().cloned().collect();
+        let all = hosts.iter().flat_map(|host| {
+            let models = host.models.read().unwrap_or_else(PoisonError::into_inner);
+            models.values().map(|endpoint| endpoint.shown(now)).collect::<Vec<_>>()
+        });
+        all.collect()
+    }
+
+    pub(crate) fn host(&self, name: &str) -> Arc<Host> {
+        let mut hosts = lock(&self.hosts);
+        if let Some(host) = hosts.get(name) {
+            return Arc::clone(host);
+        }
+        let host = Arc::new(Host {
+            name: name.into(),
+            models: RwLock::default(),
+            known: AtomicUsize::new(0),
+            missed: AtomicU32::new(0),
+        });
+        hosts.insert(Arc::clone(&host.name), Arc::clone(&host));
+        host
+    }
+
+    /// Begins an attempt, unless the endpoint is let alone and nobody insists.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        candidate: &Candidate,
+        seed: Seed,
+        now: Instant,
+        insists: bool,
+    ) -> Result<Attempt, Instant> {
+        let endpoint = self.host(candidate.provider.name()).endpoint(&candidate.model);
+        let mut is_probe = false;
+        if endpoint.uneasy.load(Ordering::Acquire) {
+            match lock(&endpoint.inner).breaker.begin(now) {
+                Verdict::Ready => {}
+                Verdict::Probe => is_probe = true,
+                Verdict::Resting { until, .. } if !insists => return Err(until),
+                Verdict::Resting { .. } => {}
+            }
+        }
+        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        if is_probe {
+            self.tell(endpoint.change(HealthState::Probing));
+        }
+        let health = Arc::clone(self);
+        Ok(Attempt { endpoint, health, began: now, is_probe, has_output: false, is_over: false, seed })
+    }
+
+    fn tell(&self, change: HealthChange) {
+        self.watchers.iter().for_each(|watcher| watcher.health_changed(&change));
+        let guests = self.guests.read().unwrap_or_else(PoisonError::into_inner).clone();
+        guests.iter().filter_map(Weak::upgrade).for_each(|watcher| watcher.health_changed(&change));
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::new(BreakerPolicy::default())
+    }
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Health").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+// === impl HealthChange ===
+
+impl HealthChange {
+    /// Whether the endpoint is let alone from now on because it failed too often.
+    ///
+    /// A probe that was given up does not open what it left open: there is no new rest, and the next call asks.
+    pub fn opens_breaker(&self) -> bool {
+        matches!(self.state, HealthState::Resting { rest, why: RestReason::Failing } if !rest.is_zero())
+    }
+}
+
+// === impl HealthState ===
+
+impl HealthState {
+    /// One word for logs and listings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Well => "well",
+            Self::Resting { .. } => "resting",
+            Self::Probing => "probing",
+            Self::Suspect => "suspect",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+fn heart_state(missed: u32) -> HealthState {
+    match missed {
+        0 => HealthState::Well,
+        missed if missed >= limits::HEARTBEATS_MISSED_MAX => HealthState::Offline,
+        _ => HealthState::Suspect,
+    }
+}
+
+fn verdict_state(verdict: Verdict, now: Instant) -> HealthState {
+    match verdict {
+        Verdict::Ready => HealthState::Well,
+        Verdict::Probe => HealthState::Resting { rest: Duration::ZERO, why: RestReason::Failing },
+        Verdict::Resting { until, why } => {
+            HealthState::Resting { rest: until.saturating_duration_since(now), why }
+        }
+    }
+}
+
+// === impl Host ===
+
+impl Host {
+    /// What may be done with one of its models now.
+    pub(crate) fn verdict(&self, model: &str, now: Instant) -> Verdict {
+        if self.missed.load(Ordering::Relaxed) >= limits::HEARTBEATS_MISSED_MAX {
+            return Verdict::Resting { until: now + limits::OFFLINE_REST, why: RestReason::Offline };
+        }
+        let verdict = self.look(model, |endpoint| match endpoint.uneasy.load(Ordering::Acquire) {
+            true => lock(&endpoint.inner).breaker.verdict(now),
+            false => Verdict::Ready,
+        });
+        verdict.unwrap_or(Verdict::Ready)
+    }
+
+    /// What is known of one of its models now.
+    pub(crate) fn signals(&self, model: &str, now: Instant) -> Signals {
+        let signals = self.look(model, |endpoint| {
+            let inner = lock(&endpoint.inner);
+            Signals {
+                in_flight: endpoint.in_flight.load(Ordering::Relaxed),
+                latency: inner.latency.value(now),
+                time_to_first: inner.time_to_first.value(now),
+            }
+        });
+        signals.unwrap_or(Signals { in_flight: 0, latency: None, time_to_first: None })
+    }
+
+    /// Looks at one of its models, if it was asked before.
+    fn look<T>(&self, model: &str, look: impl FnOnce(&Endpoint) -> T) -> Option<T> {
+        if self.known.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        models.get(model).map(|endpoint| look(endpoint))
+    }
+
+    fn is_troubled(&self) -> bool {
+        let is_uneasy = |endpoint: &Arc<Endpoint>| endpoint.uneasy.load(Ordering::Relaxed);
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        self.missed.load(Ordering::Relaxed) > 0 || models.values().any(is_uneasy)
+    }
+
+    fn endpoint(self: &Arc<Self>, model: &Arc<str>) -> Arc<Endpoint> {
+        if let Some(endpoint) = self.models.read().unwrap_or_else(PoisonError::into_inner).get(model) {
+            return Arc::clone(endpoint);
+        }
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        if models.len() >= limits::ENDPOINTS_PER_PROVIDER_MAX {
+            // What is well and idle is as good as never asked. Where all are sick, which takes a thousand made-up names, the
+            // idle ones are forgotten.
+            let is_busy = |endpoint: &Endpoint| endpoint.in_flight.load(Ordering::Relaxed) > 0;
+            models.retain(|_, endpoint| is_busy(endpoint) || endpoint.uneasy.load(Ordering::Relaxed));
+            if models.len() >= limits::ENDPOINTS_PER_PROVIDER_MAX {
+                models.retain(|_, endpoint| is_busy(endpoint));
+            }
+        }
+        let new = || {
+            Arc::new(Endpoint {
+                host: Arc::clone(self),
+                model: Arc::clone(model),
+                in_flight: AtomicUsize::new(0),
+                uneasy: AtomicBool::new(false),
+                inner: Mutex::default(),
+            })
+        };
+        if models.len() >= limits::ENDPOINTS_PER_PROVIDER_MAX && !models.contains_key(model) {
+            // All of them are busy: this one is not remembered.
+            return new();
+        }
+        let endpoint = Arc::clone(models.entry(Arc::clone(model)).or_insert_with(new));
+        self.known.store(models.len(), Ordering::Release);
+        endpoint
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+// === impl Endpoint ===
+
+impl Endpoint {
+    fn change(&self, state: HealthState) -> HealthChange {
+        HealthChange { provider: Arc::clone(&self.host.name), model: Some(Arc::clone(&self.model)), state }
+    }
+
+    fn shown(&self, now: Instant) -> EndpointHealth {
+        let inner = lock(&self.inner);
+        let time = |ewma: &PeakEwma| ewma.value(now).map(Duration::from_secs_f64);
+        let state = match heart_state(self.host.missed.load(Ordering::Relaxed)) {
+            HealthState::Well => verdict_state(inner.breaker.verdict(now), now),
+            not_well => not_well,
+        };
+        EndpointHealth {
+            provider: Arc::clone(&self.host.name),
+            model: Arc::clone(&self.model),
+            state,
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+            latency: time(&inner.latency),
+            time_to_first: time(&inner.time_to_first),
+        }
+    }
+}
+
+// === impl Attempt ===
+
+impl Attempt {
+    /// Whether it is the one that finds out whether the endpoint is well again.
+    pub fn is_probe(&self) -> bool {
+        self.is_probe
+    }
+
+    /// The first output has come. For a whole answer that is its end.
+    pub fn first_output(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.has_output, true) {
+            self.endpoint.host.missed.store(0, Ordering::Relaxed);
+            let took = now.saturating_duration_since(self.began);
+            lock(&self.endpoint.inner).time_to_first.observe(took, now);
+            // Who waits for a probe need not wait for the end of a long stream. For all others only the end says that it
+            // went well: streams that break in the middle are failures in a row too.
+            if self.is_probe {
+                self.hear(Heard::Good, now);
+            }
+        }
+    }
+
+    /// It ended well.
+    pub fn succeed(mut self, now: Instant) {
+        self.first_output(now);
+        self.hear(Heard::Good, now);
+        lock(&self.endpoint.inner).latency.observe(now.saturating_duration_since(self.began), now);
+        self.is_over = true;
+    }
+
+    /// Tells how asking went: the answer and the attempt, which goes on until the answer's end, or the failure.
+    ///
+    /// # Errors
+    ///
+    /// The failure, which has been told.
+    pub fn judge<T>(self, asked: Result<T, UpstreamFailure>, now: Instant) -> Result<(T, Self), Missed> {
+        match asked {
+            Ok(value) => Ok((value, self)),
+            Err(failure) => {
+                self.fail(&failure, now);
+                Err(Missed::Failed(failure))
+            }
+        }
+    }
+
+    /// It failed.
+    pub fn fail(mut self, failure: &UpstreamFailure, now: Instant) {
+        self.hear(Heard::from(failure), now);
+        self.is_over = true;
+    }
+
+    fn hear(&mut self, heard: Heard, now: Instant) {
+        let endpoint = &self.endpoint;
+        // The usual case: all is well and stays so.
+        if heard == Heard::Good && !endpoint.uneasy.load(Ordering::Acquire) {
+            return;
+        }
+        let (before, after) = {
+            let mut inner = lock(&endpoint.inner);
+            let before = inner.breaker.verdict(now);
+            let is_probe = std::mem::take(&mut self.is_probe);
+            let probe = is_probe.then_some(self.began);
+            inner.breaker.hear(heard, probe, &self.health.policy, now, self.seed.fraction());
+            let after = inner.breaker.verdict(now);
+            endpoint.uneasy.store(!inner.breaker.is_untroubled(now), Ordering::Release);
+            (before, after)
+        };
+        if before != after {
+            self.health.tell(endpoint.change(verdict_state(after, now)));
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.is_over && self.is_probe {
+            // Without a clock: the probe began at this time, and the next one may begin at once.
+            let began = self.began;
+            self.hear(Heard::Nothing, began);
+        }
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt").field("model", &self.endpoint.model).finish_non_exhaustive()
+    }
+}
+
+/// A poisoned lock protects nothing here that half a change could break.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<HealthState>>);
+
+    impl Watch for Heard {
+        fn health_changed(&self, change: &HealthChange) {
+            lock(&self.0).push(change.state);
+        }
+    }
+
+    #[test]
+    fn one_who_watches_later_is_told_once_and_as_long_as_it_lives() {
+        let (health, heard) = (Health::default(), Arc::new(Heard::default()));
+        let watching: Weak<Heard> = Arc::downgrade(&heard);
+        health.watch(watching.clone());
+        health.watch(watching.clone());
+        health.host("p");
+        let now = Instant::now();
+        health.heartbeat("p", false, now);
+        assert_eq!(*lock(&heard.0), [HealthState::Suspect]);
+        drop(heard);
+        health.heartbeat("p", true, now);
+        assert!(watching.upgrade().is_none(), "nobody else keeps it");
+        health.watch(Weak::<Heard>::new());
+        assert_eq!(health.guests.read().unwrap().len(), 1, "those who are gone are forgotten");
+    }
+
+    #[test]
+    fn only_failures_open_a_breaker() {
+        let opens = |state| HealthChange { provider: "p".into(), model: None, state }.opens_breaker();
+        let resting = |seconds, why| HealthState::Resting { rest: Duration::from_secs(seconds), why };
+        assert!(opens(resting(5, RestReason::Failing)));
+        assert!(!opens(resting(0, RestReason::Failing)), "a probe was given up");
+        assert!(!opens(resting(5, RestReason::RateLimited)) && !opens(HealthState::Probing));
+    }
+}
