@@ -20,9 +20,9 @@ pub(crate) async fn vendor_with(kind: &str, more: &str) -> (Hoosh, Upstream) {
 }
 
 pub(crate) const MESSAGE: &str = r#"{"id":"msg_1","type":"message","role":"assistant","model":"up","content":[{"type":"text","text":"hi"}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":3,"output_tokens":2}}"#;
-const GENERATED: &str = r#"{"candidates":[{"content":{"parts":[{"text":"hi"}],"role":"model"},"finishReason":"STOP","index":0}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":2,"totalTokenCount":5}}"#;
-const OLLAMA: &str = r#"{"model":"up","created_at":"2026-11-24T10:00:00Z","message":{"role":"assistant","content":"hi"},"done":true,"done_reason":"stop","prompt_eval_count":3,"eval_count":2}"#;
-const RESPONSE: &str = r#"{"id":"resp_1","object":"response","created_at":1,"status":"completed","model":"up","output":[{"type":"message","id":"m","role":"assistant","status":"completed","content":[{"type":"output_text","text":"hi","annotations":[]}]}],"usage":{"input_tokens":3,"output_tokens":2,"total_tokens":5}}"#;
+pub(crate) const GENERATED: &str = r#"{"candidates":[{"content":{"parts":[{"text":"hi"}],"role":"model"},"finishReason":"STOP","index":0}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":2,"totalTokenCount":5}}"#;
+pub(crate) const OLLAMA: &str = r#"{"model":"up","created_at":"2026-11-24T10:00:00Z","message":{"role":"assistant","content":"hi"},"done":true,"done_reason":"stop","prompt_eval_count":3,"eval_count":2}"#;
+pub(crate) const RESPONSE: &str = r#"{"id":"resp_1","object":"response","created_at":1,"status":"completed","model":"up","output":[{"type":"message","id":"m","role":"assistant","status":"completed","content":[{"type":"output_text","text":"hi","annotations":[]}]}],"usage":{"input_tokens":3,"output_tokens":2,"total_tokens":5}}"#;
 
 pub(crate) fn named(name: &str, data: &str) -> String {
     format!("event: {name}\ndata: {data}\n\n")
@@ -123,7 +123,7 @@ async fn ollamas_lines_are_passed_through_too() {
 }
 
 /// A whole HTTP answer of these lines.
-fn lines(lines: &[&str]) -> Vec<u8> {
+pub(crate) fn lines(lines: &[&str]) -> Vec<u8> {
     let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n";
     format!("{head}{body}").into_bytes()
@@ -225,14 +225,7 @@ async fn errors_come_in_the_callers_dialect_with_its_class() {
     upstream.always(Script::Reply { status: 429, headers: "retry-after: 7\r\n".into(), body: slow.into() });
     let messages = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"}]}"#;
     for (path, body, pointer, word) in [
-        ("/v1/messages", messages, "/error/type", "rate_limit_error"),
         ("/v1/messages", r#"{"model":"m"}"#, "/error/type", "invalid_request_error"),
-        (
-            "/v1beta/models/m:generateContent",
-            r#"{"contents":[{"parts":[{"text":"x"}]}]}"#,
-            "/error/status",
-            "RESOURCE_EXHAUSTED",
-        ),
         // Nothing is made up for a model that is told nothing.
         ("/v1beta/models/m:generateContent", r#"{"contents":[]}"#, "/error/message", "`contents`: is empty"),
         ("/v1/responses", r#"{"model":"m"}"#, "/error/message", "`input`: is empty"),
@@ -259,6 +252,14 @@ async fn errors_come_in_the_callers_dialect_with_its_class() {
         ),
         ("/v1/responses", r#"{"model":"m","input":"x","conversation":"c"}"#, "/error/param", "conversation"),
         ("/v1/responses", r#"{"model":"m","input":"x","tool_choice":"zzz"}"#, "/error/param", "tool_choice"),
+        // Last, since whoever is over its limits is not asked again before the time is over.
+        ("/v1/messages", messages, "/error/type", "rate_limit_error"),
+        (
+            "/v1beta/models/m:generateContent",
+            r#"{"contents":[{"parts":[{"text":"x"}]}]}"#,
+            "/error/status",
+            "RESOURCE_EXHAUSTED",
+        ),
     ] {
         let response = hoosh.post(path, body).await;
         if word.contains("rate") || word.contains("EXHAUSTED") {

@@ -87,8 +87,18 @@ async fn status_500() {
 
 #[tokio::test]
 async fn status_429() {
-    let script = Script::Reply { status: 429, headers: "retry-after: 30\r\n".into(), body: b"{}".into() };
-    check_script(script).await;
+    let (first, second) = (Upstream::start().await, Upstream::start().await);
+    let limited = "retry-after: 30\r\n";
+    first.always(Script::Reply { status: 429, headers: limited.into(), body: b"{}".into() });
+    second.always(Script::json(completion("from the second")));
+    let hoosh =
+        Hoosh::start(&(at("first", &first.url(), "priority = 1") + &provider("second", &second))).await;
+    // The first says when to come back, and is not asked again before that.
+    for attempts in ["2", "1", "1"] {
+        let response = hoosh.post("/v1/chat/completions", chat_body("m", false)).await;
+        assert_eq!((response.status().as_u16(), header(&response, "x-hoosh-attempts")), (200, attempts));
+    }
+    assert_eq!(first.requests("/chat/completions").len(), 1);
 }
 
 #[tokio::test]

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so by its panic")]
 
 mod bad_input;
+mod cache;
 mod cli;
 mod dialects;
 mod embeddings;
+mod events;
 mod facade;
 mod failover;
 mod fidelity;
@@ -13,7 +15,9 @@ mod lifecycle;
 mod models_and_health;
 mod ollama_models;
 mod pass_through;
+mod reload;
 mod responses;
+mod routing;
 mod streams;
 mod translation;
 mod vendors;

@@ -203,5 +203,9 @@ for file in "$HERE"/node/*.test.mjs; do
     [ "$what" != openai.test.mjs ] || [ -n "$real" ] || continue
     suite "JavaScript: $what" node --test --test-timeout=120000 --test-reporter=spec "$file"
 done
+if [ -n "$real" ] && [ -z "$direct" ]; then
+    export HOOSH_BIN LLAMA_PYTHON LLAMA_SERVER LLAMA_CHAT_MODEL
+    suite "two llama-servers, one of which is killed" python3 "$HERE/two_servers.py"
+fi
 [ -z "$failed" ] || die "failed: $failed"
 echo "all suites passed"

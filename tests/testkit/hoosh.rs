@@ -29,6 +29,11 @@ pub fn binary() -> PathBuf {
     path
 }
 
+/// A configuration file.
+fn text(port: u16, config: &str) -> String {
+    format!("[server]\nbind = \"127.0.0.1\"\nport = {port}\n{config}")
+}
+
 /// Runs the binary with these arguments to its end, in an empty environment and folder.
 pub fn finished(arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
@@ -47,8 +52,7 @@ impl Hoosh {
     pub async fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = refused_port();
-        let text = format!("[server]\nbind = \"127.0.0.1\"\nport = {port}\n{config}");
-        std::fs::write(folder.path().join("other.toml"), text).unwrap();
+        std::fs::write(folder.path().join("other.toml"), text(port, config)).unwrap();
         Self::serve(folder, port, &["--config", "other.toml"], environment).await
     }
 
@@ -83,6 +87,14 @@ impl Hoosh {
             assert!(ended.is_none() && start.elapsed() < PATIENCE, "hoosh did not start:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Puts another configuration in the place of its file, in one step as editors do. The text is as for
+    /// [`start`](Self::start).
+    pub fn configure(&self, config: &str) {
+        let (new, file) = (self.folder.path().join("new.toml"), self.folder.path().join("other.toml"));
+        std::fs::write(&new, text(self.port, config)).unwrap();
+        std::fs::rename(new, file).unwrap();
     }
 
     /// Its address.

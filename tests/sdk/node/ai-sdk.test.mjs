@@ -100,7 +100,9 @@ for (const { face, dialect, of, thinking } of FACES) {
         const error = await failure(generateText({ model: of(failing(status)), prompt: "x", maxRetries }));
         assert(APICallError.isInstance(error), error);
         assert.deepEqual([error.statusCode, error.isRetryable], [status, status === 429]);
-        if (status === 429) assert.equal(error.responseHeaders["retry-after"], "7");
+        // A gateway that was told so a moment ago tells what is left of it.
+        const after = error.responseHeaders["retry-after"];
+        if (status === 429) assert.ok(after >= 1 && after <= 7, after);
       }
       const error = await failure(generateText({ model: of(failing(500)), prompt: "x", maxRetries }));
       assert(APICallError.isInstance(error) && error.statusCode >= 500 && error.isRetryable);

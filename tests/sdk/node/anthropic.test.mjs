@@ -60,7 +60,9 @@ for (const { name, model, failing, usage } of providers("anthropic")) {
       const fails = (status, kind) => failure(ask(streamed, { model: failing(status), messages: user("x") }), kind);
       assert.match((await fails(400, Anthropic.BadRequestError)).message, /as asked: 400/);
       await fails(404, Anthropic.NotFoundError);
-      assert.equal((await fails(429, Anthropic.RateLimitError)).headers.get("retry-after"), "7");
+      // A gateway that was told so a moment ago tells what is left of it.
+      const after = (await fails(429, Anthropic.RateLimitError)).headers.get("retry-after");
+      assert.ok(after >= 1 && after <= 7, after);
       await fails(500, Anthropic.InternalServerError);
     });
   }

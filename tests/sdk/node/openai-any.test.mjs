@@ -79,7 +79,9 @@ for (const { name, model, failing, usage } of providers("openai")) {
       const fails = (status, kind) => failure(chat(streamed, { model: failing(status), messages: user("x") }), kind);
       assert.match((await fails(400, OpenAI.BadRequestError)).message, /as asked: 400/);
       await fails(404, OpenAI.NotFoundError);
-      assert.equal((await fails(429, OpenAI.RateLimitError)).headers.get("retry-after"), "7");
+      // A gateway that was told so a moment ago tells what is left of it.
+      const after = (await fails(429, OpenAI.RateLimitError)).headers.get("retry-after");
+      assert.ok(after >= 1 && after <= 7, after);
       await fails(500, OpenAI.InternalServerError);
     });
   }

@@ -222,7 +222,8 @@ def test_error_classes(claude, model, status, error, streamed):
     assert raised.value.body["type"] == "error" and raised.value.body["error"]["message"]
     assert raised.value.request_id.startswith("req_")
     if status == 429:
-        assert raised.value.response.headers["retry-after"] == "7"
+        # A gateway that was told so a moment ago tells what is left of it.
+        assert 1 <= int(raised.value.response.headers["retry-after"]) <= 7
     if status == 400:
         assert "as asked: 400" in raised.value.message
 

@@ -171,7 +171,8 @@ def test_error_classes(client, model, status, error, streamed):
     with pytest.raises(error) as raised:
         ask(client, streamed, model=model, input="x")
     if status == 429:
-        assert raised.value.response.headers["retry-after"] == "7"
+        # A gateway that was told so a moment ago tells what is left of it.
+        assert 1 <= int(raised.value.response.headers["retry-after"]) <= 7
     if status == 400:
         assert "as asked: 400" in raised.value.message
 

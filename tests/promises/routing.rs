@@ -1,0 +1,304 @@
+//! Promise: a provider that is sick is let alone, one that comes back is used again, and a call waits where that helps.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use testkit::{End, Hoosh, Script, Upstream, chat_body, chunk, client, completion, finish, sse};
+
+use crate::{at, header, json};
+
+const CHAT: &str = "/v1/chat/completions";
+
+fn limited(seconds: u64) -> Script {
+    Script::Reply { status: 429, headers: format!("retry-after: {seconds}\r\n"), body: b"{}".into() }
+}
+
+/// A gateway before these upstreams, called `p0`, `p1`, …, with these settings of all and of routing.
+async fn before(upstreams: &[&Upstream], more: &str, routing: &str) -> Hoosh {
+    let providers: String = upstreams
+        .iter()
+        .enumerate()
+        .map(|(index, upstream)| at(&format!("p{index}"), &upstream.url(), more))
+        .collect();
+    Hoosh::start(&format!("{providers}[routing]\n{routing}\n")).await
+}
+
+async fn ask(hoosh: &Hoosh) -> reqwest::Response {
+    hoosh.post(CHAT, chat_body("m", false)).await
+}
+
+#[tokio::test]
+async fn one_that_fails_once_is_asked_again() {
+    let upstream = Upstream::start().await;
+    let hoosh = before(&[&upstream], "", "").await;
+    upstream.script([Script::status(500, "{}"), Script::json(completion("hi"))]);
+    let start = Instant::now();
+    let response = ask(&hoosh).await;
+    assert_eq!((response.status().as_u16(), header(&response, "x-hoosh-attempts")), (200, "2"));
+    assert!(start.elapsed() >= Duration::from_millis(125), "there is a wait between");
+
+    // Where the provider says when to come back, that is kept; a client waits no longer than it is told.
+    upstream.script([limited(1), Script::json(completion("hi"))]);
+    let start = Instant::now();
+    assert_eq!(ask(&hoosh).await.status(), 200);
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    upstream.script([limited(60)]);
+    let response = ask(&hoosh).await;
+    assert_eq!((response.status().as_u16(), header(&response, "retry-after")), (429, "60"));
+    // Nobody is asked before that.
+    let response = ask(&hoosh).await;
+    assert_eq!((response.status().as_u16(), header(&response, "retry-after")), (429, "60"));
+    assert_eq!(upstream.requests(CHAT).len(), 5);
+}
+
+#[tokio::test]
+async fn a_sick_provider_is_let_alone_and_asked_by_one_call_after_that() {
+    let upstream = Upstream::start().await;
+    let hoosh =
+        before(&[&upstream], "", "retries = 0\nfailures = 3\nrest_secs = 0.5\nheartbeat_secs = 0").await;
+    upstream.always(Script::status(500, "{}"));
+    let statuses = async |calls: usize| -> Vec<u16> {
+        join_all((0..calls).map(|_| ask(&hoosh))).await.iter().map(|one| one.status().as_u16()).collect()
+    };
+    for _ in 0..3 {
+        assert_eq!(ask(&hoosh).await.status(), 502);
+    }
+    let refused = ask(&hoosh).await;
+    assert_eq!((refused.status().as_u16(), header(&refused, "retry-after")), (503, "1"));
+    let error = json(refused).await["error"].clone();
+    assert_eq!(error["code"], "providers_resting");
+    assert!(error["message"].as_str().unwrap().contains("`p0/m`: it failed too often"), "{error}");
+    let shown = json(hoosh.get("/v1/health/endpoints").await).await["endpoints"][0].clone();
+    assert_eq!((&shown["state"], &shown["model"]), (&"resting".into(), &"m".into()), "{shown}");
+    assert_eq!(statuses(20).await, [503; 20]);
+    assert_eq!(upstream.requests(CHAT).len(), 3, "nobody was asked");
+
+    // After the rest one call of many finds out; the others do not wait for it.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    upstream.always(Script::Stream(vec![(Duration::from_millis(300), completion("hi"))], End::Proper));
+    let mut probed = statuses(20).await;
+    probed.sort_unstable();
+    assert_eq!((probed[0], &probed[1..]), (200, &[503; 19][..]));
+    assert_eq!(upstream.requests(CHAT).len(), 4);
+    assert_eq!(statuses(5).await, [200; 5]);
+    assert!(
+        hoosh.log().contains("state=\"resting\"") && hoosh.log().contains("state=\"well\""),
+        "{}",
+        hoosh.log()
+    );
+}
+
+#[tokio::test]
+async fn what_the_caller_did_wrong_makes_nobody_sick() {
+    let upstream = Upstream::start().await;
+    let hoosh = before(&[&upstream], "", "failures = 2").await;
+    upstream.always(Script::status(400, r#"{"error":{"message":"bad"}}"#));
+    for _ in 0..5 {
+        assert_eq!(ask(&hoosh).await.status(), 400);
+    }
+    assert_eq!(upstream.requests(CHAT).len(), 5);
+}
+
+#[tokio::test]
+async fn streams_that_break_count_too() {
+    let (sick, well) = (Upstream::start().await, Upstream::start().await);
+    let hoosh = before(&[&sick, &well], "", "failures = 2").await;
+    sick.always(Script::broken_stream([chunk(r#"{"content":"Par"}"#)], End::Cut));
+    well.always(Script::stream([chunk(r#"{"content":"Paris"}"#), finish("stop"), sse("[DONE]")]));
+    let stream = async || hoosh.post(CHAT, chat_body("m", true)).await.text().await.unwrap();
+    for _ in 0..2 {
+        assert!(stream().await.contains("upstream_broken"));
+    }
+    assert!(stream().await.contains("Paris"));
+    assert_eq!(sick.requests(CHAT).len(), 2);
+}
+
+#[tokio::test]
+async fn when_all_are_let_alone_the_configuration_says_what_is_done() {
+    let (one, other) = (Upstream::start().await, Upstream::start().await);
+    for (word, expect) in [("queue", 200), ("least_bad", 200), ("reject", 429)] {
+        let hoosh = before(&[&one, &other], "", &format!("retries = 0\non_exhausted = \"{word}\"")).await;
+        one.always(limited(1));
+        other.always(limited(2));
+        assert_eq!(ask(&hoosh).await.status(), 429);
+        one.always(Script::json(completion("hi")));
+        let start = Instant::now();
+        assert_eq!(ask(&hoosh).await.status(), expect, "{word}");
+        let waited = start.elapsed();
+        assert_eq!(waited >= Duration::from_millis(900), word == "queue", "{word}: {waited:?}");
+    }
+}
+
+#[tokio::test]
+async fn calls_wait_in_line_and_are_told_how_long() {
+    let upstream = Upstream::start().await;
+    let hoosh = before(&[&upstream], "max_concurrent = 1\nmax_waiting = 2", "retries = 0").await;
+    upstream.always(Script::Stream(vec![(Duration::from_millis(300), completion("hi"))], End::Proper));
+    let responses = join_all((0..4).map(|_| ask(&hoosh))).await;
+    let mut statuses: Vec<u16> = responses.iter().map(|one| one.status().as_u16()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 200, 429], "one answers, two wait, one is too many");
+    let mut waits: Vec<u64> =
+        responses.iter().filter_map(|one| header(one, "x-hoosh-queue-ms").parse().ok()).collect();
+    waits.sort_unstable();
+    assert!(waits.len() == 2 && waits[0] >= 200 && waits[1] >= 500, "{waits:?}");
+
+    // A stream keeps its place to its end, and who leaves frees it.
+    upstream.always(Script::broken_stream([chunk(r#"{"content":"Par"}"#)], End::Silence));
+    let stream = hoosh.post(CHAT, chat_body("m", true)).await;
+    let waiting = client().post(hoosh.url(CHAT)).header("x-hoosh-priority", "batch");
+    let waiting = waiting.header("content-type", "application/json").body(chat_body("m", false));
+    let status = async || json(hoosh.get("/v1/queue/status").await).await["queues"][0].clone();
+    let leave = async {
+        while status().await["waiting"]["batch"] != 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(status().await["running"], 1);
+        upstream.always(Script::json(completion("hi")));
+        drop(stream);
+    };
+    let (waited, ()) = tokio::join!(waiting.send(), leave);
+    assert_eq!(waited.unwrap().status(), 200);
+    assert_eq!(status().await["running"], 0);
+    let bad = client().post(hoosh.url(CHAT)).header("x-hoosh-priority", "urgent").body(chat_body("m", false));
+    assert_eq!(bad.send().await.unwrap().status(), 400);
+}
+
+#[tokio::test]
+async fn a_call_that_must_stay_here_goes_nowhere_else() {
+    let upstream = Upstream::start().await;
+    upstream.always(Script::json(completion("hi")));
+    let config = format!(
+        "[[providers]]\ntype = \"openai\"\nbase_url = \"{}\"\napi_key = \"k\"\nmodels = [\"*\"]\n",
+        upstream.url()
+    );
+    let hoosh = Hoosh::start(&config).await;
+    let ask = async |name: &'static str, value: &'static str| {
+        let request = client().post(hoosh.url(CHAT)).header("content-type", "application/json");
+        let body = chat_body("gpt-4o", false).replace("\"stream\"", "\"max_tokens\":1000,\"stream\"");
+        json(request.header(name, value).body(body).send().await.unwrap()).await
+    };
+    let refused = ask("x-hoosh-privacy", "local").await;
+    assert!(refused["error"]["message"].as_str().unwrap().contains("the call must stay here"), "{refused}");
+    let refused = ask("x-hoosh-max-cost", "0.0001").await;
+    assert!(refused["error"]["message"].as_str().unwrap().contains("it may cost $0.0001"), "{refused}");
+    assert!(upstream.requests(CHAT).is_empty());
+    assert_eq!(ask("x-hoosh-max-cost", "1").await["choices"][0]["message"]["content"], "hi");
+}
+
+#[tokio::test]
+async fn a_conversation_stays_where_its_prompt_is() {
+    let upstreams = [Upstream::start().await, Upstream::start().await, Upstream::start().await];
+    upstreams.iter().for_each(|upstream| upstream.always(Script::json(completion("hi"))));
+    let all: Vec<&Upstream> = upstreams.iter().collect();
+    let providers: String = all
+        .iter()
+        .enumerate()
+        .map(|(index, upstream)| at(&format!("p{index}"), &upstream.url(), "priority = 1"))
+        .collect();
+    let hoosh = Hoosh::start(&format!("strategy = \"round_robin\"\n{providers}")).await;
+    let home = async |session: &str| {
+        let request = client().post(hoosh.url(CHAT)).header("x-hoosh-session", session.to_owned());
+        let response = request.body(chat_body("m", false)).send().await.unwrap();
+        header(&response, "x-hoosh-provider").to_owned()
+    };
+    let mut homes = std::collections::HashSet::new();
+    for session in 0..12 {
+        let name = format!("session-{session}");
+        let first = home(&name).await;
+        for _ in 0..3 {
+            assert_eq!(home(&name).await, first);
+        }
+        homes.insert(first);
+    }
+    assert!(homes.len() > 1, "not all of them at one");
+}
+
+#[tokio::test]
+async fn a_group_is_one_name_for_several_models_and_tries_one_out() {
+    let upstream = Upstream::start().await;
+    upstream.always(Script::json(completion("hi")));
+    upstream.listing(testkit::listing(&["a", "b", "new"]));
+    let group = "[[groups]]\nname = \"fast\"\nmodels = [\"a\", \"b\"]\nweights = [1, 0]\ncanary = \"new\"\ncanary_percent = 50\n";
+    let hoosh = Hoosh::start(&format!("{group}{}", at("up", &upstream.url(), ""))).await;
+    let mut models = std::collections::BTreeMap::<String, usize>::new();
+    for _ in 0..60 {
+        let response = hoosh.post(CHAT, chat_body("fast", false)).await;
+        *models.entry(header(&response, "x-hoosh-model").to_owned()).or_default() += 1;
+    }
+    assert_eq!(models.keys().collect::<Vec<_>>(), ["a", "new"], "one of no weight only follows");
+    assert!((15..=45).contains(&models["new"]), "{models:?}");
+    let listed = json(hoosh.get("/v1/models").await).await;
+    assert_eq!(listed["data"][0]["id"], "fast", "{listed}");
+}
+
+#[tokio::test]
+async fn another_model_is_asked_where_only_that_can_help() {
+    let (small, other) = (Upstream::start().await, Upstream::start().await);
+    let providers = at("small", &small.url(), "models = [\"m\"]")
+        + &at("other", &other.url(), "models = [\"long\", \"mild\"]");
+    let providers = providers.replace("models = [\"*\"]\n", "");
+    let config =
+        format!("{providers}[routing]\ncontext_fallback = [\"long\"]\npolicy_fallback = [\"mild\"]\n");
+    let hoosh = Hoosh::start(&config).await;
+    other.always(Script::json(completion("hi")));
+    for (code, model) in [("context_length_exceeded", "long"), ("content_policy_violation", "mild")] {
+        small.always(Script::status(400, format!(r#"{{"error":{{"message":"no","code":"{code}"}}}}"#)));
+        let response = ask(&hoosh).await;
+        assert_eq!((response.status().as_u16(), header(&response, "x-hoosh-model")), (200, model), "{code}");
+        assert_eq!(header(&response, "x-hoosh-attempts"), "2");
+    }
+    // Where that fails too, all of it is told.
+    other.always(Script::status(400, r#"{"error":{"message":"longer","code":"context_length_exceeded"}}"#));
+    small.always(Script::status(400, r#"{"error":{"message":"no","code":"context_length_exceeded"}}"#));
+    let response = ask(&hoosh).await;
+    assert_eq!((response.status().as_u16(), header(&response, "x-hoosh-attempts")), (400, "2"));
+}
+
+#[tokio::test]
+async fn a_provider_that_flaps_costs_no_call() {
+    let (flapping, well) = (Upstream::start().await, Upstream::start().await);
+    let hoosh = before(&[&flapping, &well], "", "rest_secs = 0.1\nfailures = 2\nheartbeat_secs = 0.1").await;
+    well.always(Script::json(completion("hi")));
+    for round in 0..12 {
+        match round % 3 {
+            0 => flapping.always(Script::json(completion("hi"))),
+            1 => flapping.always(Script::status(503, "{}")),
+            _ => flapping.always(Script::broken_stream([""], End::Cut)),
+        }
+        let statuses = join_all((0..5).map(|_| ask(&hoosh))).await;
+        assert!(statuses.iter().all(|one| one.status() == 200), "round {round}: {}", hoosh.log());
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_within_its_window_is_taken_over_in_silence() {
+    let (sick, well) = (Upstream::start().await, Upstream::start().await);
+    let hoosh = before(&[&sick, &well], "stream_window_secs = 0.4", "").await;
+    sick.always(Script::broken_stream([chunk(r#"{"content":"Ber"}"#)], End::Cut));
+    well.always(Script::stream([chunk(r#"{"content":"Paris"}"#), finish("stop"), sse("[DONE]")]));
+    for path in [CHAT, "/v1/messages"] {
+        let body = chat_body("m", true).replacen('{', "{\"max_tokens\":9,", 1);
+        let response = hoosh.post(path, body).await;
+        assert_eq!(header(&response, "x-hoosh-attempts"), "2", "{path}");
+        let text = response.text().await.unwrap();
+        assert!(text.contains("Paris") && !text.contains("Ber"), "{text}");
+    }
+    // A good short answer is not held back longer than it takes, and a long one begins after the window.
+    sick.always(Script::stream([chunk(r#"{"content":"Rome"}"#), finish("stop"), sse("[DONE]")]));
+    let start = Instant::now();
+    let text = hoosh.post(CHAT, chat_body("m", true)).await.text().await.unwrap();
+    assert!(text.contains("Rome") && text.ends_with("data: [DONE]\n\n"), "{text}");
+    assert!(start.elapsed() < Duration::from_millis(300), "{:?}", start.elapsed());
+    let slow = vec![
+        (Duration::ZERO, chunk(r#"{"content":"Ro"}"#).into_bytes()),
+        (Duration::from_millis(700), (finish("stop") + &sse("[DONE]")).into_bytes()),
+    ];
+    sick.always(Script::Stream(slow, End::Proper));
+    let start = Instant::now();
+    let response = hoosh.post(CHAT, chat_body("m", true)).await;
+    let begun = start.elapsed();
+    assert!((350..600).contains(&(begun.as_millis() as u64)), "{begun:?}");
+    assert!(response.text().await.unwrap().ends_with("data: [DONE]\n\n"));
+}
