@@ -168,12 +168,13 @@ async fn connection(
             std::future::pending::<()>().await;
         }
     };
-    // A feed ends when the server stops, but is not asked, and so does not know, while its client takes nothing.
+    // A feed ends when the server stops, but is not asked, and so does not know, while its client takes nothing;
+    // nor does hyper get rid of what it gave before.
     let held = async {
         begun.cancelled().await;
         sleep(limits::STREAM_STOP_TIME_MAX).await;
         // On HTTP/2 others may still be answered beside it; they have the drain time.
-        if is_shared.load(Ordering::Relaxed) || !stalls.hold_a_feed() {
+        if is_shared.load(Ordering::Relaxed) || !stalls.newest_is_feed() {
             std::future::pending::<()>().await;
         }
     };

@@ -3,47 +3,56 @@
 //! hyper asks a body for more only when it could write what it had, so a body that is not asked again after it gave
 //! something belongs to a client that does not read. No timer inside the body can see that.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use hoosh_core::limits::{CLIENT_STALL_CHECK, CLIENT_STALL_TIME_MAX};
 use tokio::time::{Instant, interval};
 
 /// The streams of one connection.
 #[derive(Clone, Default)]
-pub(crate) struct Stalls(Arc<Mutex<Vec<Weak<Stall>>>>);
+pub(crate) struct Stalls(Arc<Mutex<Streams>>);
+
+#[derive(Default)]
+struct Streams {
+    alive: Vec<Weak<Stall>>,
+    /// Whether the newest has no end of its own. It may be over and what it gave still be waiting to be written.
+    newest_is_feed: bool,
+}
 
 /// Since when one stream has not been asked for more after it gave something.
 #[derive(Default)]
 pub(crate) struct Stall {
     since: Mutex<Option<Instant>>,
-    /// Whether it has no end of its own.
-    is_feed: bool,
 }
 
 impl Stalls {
     /// One more stream.
     pub(crate) fn watch(&self) -> Arc<Stall> {
-        self.add(Stall::default())
+        self.add(false)
     }
 
     /// One more stream, without an end of its own.
     pub(crate) fn watch_feed(&self) -> Arc<Stall> {
-        self.add(Stall { is_feed: true, ..Stall::default() })
+        self.add(true)
     }
 
-    /// Whether a stream without an end of its own goes on.
-    pub(crate) fn hold_a_feed(&self) -> bool {
-        let streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        streams.iter().filter_map(Weak::upgrade).any(|stall| stall.is_feed)
+    /// Whether the newest stream has no end of its own: on HTTP/1, whether the connection carries nothing else.
+    pub(crate) fn newest_is_feed(&self) -> bool {
+        self.streams().newest_is_feed
     }
 
-    fn add(&self, stall: Stall) -> Arc<Stall> {
-        let stall = Arc::new(stall);
-        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn add(&self, is_feed: bool) -> Arc<Stall> {
+        let stall = Arc::default();
+        let mut streams = self.streams();
         // Those of a kept connection that are over.
-        streams.retain(|stream| stream.strong_count() > 0);
-        streams.push(Arc::downgrade(&stall));
+        streams.alive.retain(|stream| stream.strong_count() > 0);
+        streams.alive.push(Arc::downgrade(&stall));
+        streams.newest_is_feed = is_feed;
         stall
+    }
+
+    fn streams(&self) -> MutexGuard<'_, Streams> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ready when a stream has waited for its client for too long.
@@ -51,8 +60,7 @@ impl Stalls {
         let mut looks = interval(CLIENT_STALL_CHECK);
         loop {
             looks.tick().await;
-            let streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if streams.iter().filter_map(Weak::upgrade).any(|stall| stall.is_too_long()) {
+            if self.streams().alive.iter().filter_map(Weak::upgrade).any(|stall| stall.is_too_long()) {
                 return;
             }
         }
@@ -74,7 +82,7 @@ impl Stall {
         self.since().is_some_and(|since| since.elapsed() > CLIENT_STALL_TIME_MAX)
     }
 
-    fn since(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
         self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
