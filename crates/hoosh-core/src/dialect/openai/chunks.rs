@@ -117,15 +117,9 @@ impl<C: ReadChoice> Chunks<C> {
         let model: String = object.take("model")?.unwrap_or_default();
         let created = object.take_raw("created").and_then(|raw| raw.get().parse().ok());
         let choices = object.take_objects("choices")?;
-        if let Some(raw) = object.take_raw("usage") {
-            // Some vendors (xAI, Perplexity) send running totals: the last counts, and is told at the end.
-            self.usage = usage::decode(raw.get()).or(self.usage);
-        }
-        if self.usage.is_none()
-            && let Some(mut groq) = object.take_object("x_groq")?
-        {
-            self.usage = groq.take_raw("usage").and_then(|raw| usage::decode(raw.get()));
-        }
+        // Some vendors (xAI, Perplexity) send running totals: the last counts, and is told at the end.
+        let usage = usage::of_chunk(object.take_raw("usage"), object.peek("x_groq"));
+        self.usage = usage.or(self.usage);
         // Azure sends a chunk about the prompt before the answer's own envelope.
         if !self.started && !choices.is_empty() {
             self.started = true;

@@ -33,7 +33,7 @@ struct Chunk<'a> {
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    x_groq: Option<XGroq<'a>>,
+    x_groq: Option<&'a RawValue>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
 }
@@ -46,16 +46,7 @@ struct Whole<'a> {
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    x_groq: Option<XGroq<'a>>,
-    #[serde(borrow, default)]
     error: Option<&'a RawValue>,
-}
-
-/// Groq's own field, where it puts usage that was not asked for.
-#[derive(Deserialize)]
-struct XGroq<'a> {
-    #[serde(borrow, default)]
-    usage: Option<&'a RawValue>,
 }
 
 /// What all the choices of a chunk say together, so that nothing is allocated for them.
@@ -107,13 +98,6 @@ impl ChunkTap {
     pub(in crate::dialect) fn new(quirks: Quirks) -> Self {
         Self { quirks, ..Self::default() }
     }
-
-    fn note_usage(&mut self, own: Option<&RawValue>, groqs: Option<XGroq<'_>>) -> bool {
-        let raw = own.or(groqs.and_then(|groq| groq.usage));
-        let found = raw.and_then(|raw| usage::decode(raw.get()));
-        self.usage = found.or(self.usage);
-        found.is_some()
-    }
 }
 
 impl Tap for ChunkTap {
@@ -128,11 +112,12 @@ impl Tap for ChunkTap {
         }
         let chunk = read::<Chunk<'_>>(data)?;
         refuse_error(chunk.error)?;
-        let has_usage = self.note_usage(chunk.usage, chunk.x_groq);
+        let usage = usage::of_chunk(chunk.usage, chunk.x_groq);
+        self.usage = usage.or(self.usage);
         let choices = chunk.choices.unwrap_or_default();
         self.choices.add(choices.bits);
         choices.text.each(|text| self.text.push(text));
-        Ok(Seen { output: choices.output, usage_only: has_usage && !choices.any })
+        Ok(Seen { output: choices.output, usage_only: usage.is_some() && !choices.any })
     }
 
     fn whole(&mut self, body: &[u8]) -> Result<(), DecodeError> {
@@ -142,7 +127,7 @@ impl Tap for ChunkTap {
             let problem = "is missing".to_owned();
             return Err(FieldError { path: "choices".to_owned(), problem }.into());
         }
-        self.note_usage(whole.usage, whole.x_groq);
+        self.usage = whole.usage.and_then(|raw| usage::decode(raw.get()));
         Ok(())
     }
 
@@ -287,6 +272,16 @@ mod tests {
         let mut tap = tap();
         tap.event(br#"{"choices":[],"x_groq":{"id":"x","usage":{"prompt_tokens":4}}}"#).unwrap();
         assert_eq!(tap.usage().unwrap().input, Some(4));
+        // The last word counts, whichever field it is in, and what says nothing spoils nothing.
+        for (chunk, input) in [
+            (&br#"{"choices":[],"usage":{"prompt_tokens":5},"x_groq":{"usage":{"prompt_tokens":4}}}"#[..], 5),
+            (br#"{"choices":[],"usage":{},"x_groq":{"usage":{"prompt_tokens":6}}}"#, 6),
+            (br#"{"choices":[],"x_groq":"req_1"}"#, 6),
+            (br#"{"choices":[],"x_groq":{"usage":7}}"#, 6),
+        ] {
+            tap.event(chunk).unwrap();
+            assert_eq!(tap.usage().unwrap().input, Some(input));
+        }
     }
 
     #[test]

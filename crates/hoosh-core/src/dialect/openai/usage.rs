@@ -7,6 +7,7 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use crate::usage::{Provenance, Usage};
 
@@ -72,6 +73,18 @@ pub(in crate::dialect) fn decode(json: &str) -> Option<Usage> {
         audio_out: completion.audio_tokens,
         provenance: Provenance::Reported,
     })
+}
+
+/// What a chunk says of usage: in the field for it, or in Groq's own, where it is not asked for.
+pub(in crate::dialect) fn of_chunk(usage: Option<&RawValue>, x_groq: Option<&RawValue>) -> Option<Usage> {
+    /// Whatever else it is, it spoils no good answer.
+    #[derive(Deserialize)]
+    struct XGroq<'a> {
+        #[serde(borrow, default)]
+        usage: Option<&'a RawValue>,
+    }
+    let groqs = || serde_json::from_str::<XGroq<'_>>(x_groq?.get()).ok()?.usage;
+    usage.and_then(|raw| decode(raw.get())).or_else(|| decode(groqs()?.get()))
 }
 
 /// A count, or nothing if it is no whole number: some servers send `null`, some a float.
