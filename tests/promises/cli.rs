@@ -12,7 +12,7 @@ fn text(bytes: &[u8]) -> String {
 fn help_and_version() {
     let help = finished(&["--help"]);
     let words = text(&help.stdout);
-    for command in ["serve", "chat", "models", "health", "info", "config", "completions"] {
+    for command in ["serve", "chat", "models", "health", "info", "config", "explain", "completions"] {
         assert!(words.contains(command), "{words}");
     }
     assert!(text(&finished(&["--version"]).stdout).starts_with("hoosh 2."));

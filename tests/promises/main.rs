@@ -8,6 +8,7 @@ mod cli;
 mod dialects;
 mod embeddings;
 mod events;
+mod explain;
 mod facade;
 mod failover;
 mod fidelity;

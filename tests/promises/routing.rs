@@ -247,6 +247,11 @@ async fn another_model_is_asked_where_only_that_can_help() {
         let response = ask(&hoosh).await;
         assert_eq!((response.status().as_u16(), header(&response, "x-hoosh-model")), (200, model), "{code}");
         assert_eq!(header(&response, "x-hoosh-attempts"), "2");
+        let shown = hoosh.get(&format!("/v1/decisions/{}", header(&response, "x-hoosh-decision"))).await;
+        let shown = json(shown).await;
+        assert_eq!(shown["candidates"][0]["provider"], "small", "{shown}");
+        assert_eq!(shown["fallback"]["candidates"][0]["model"], model, "{shown}");
+        assert_eq!((&shown["attempts"][1]["model"], &shown["outcome"]), (&model.into(), &"answered".into()));
     }
     // Where that fails too, all of it is told.
     other.always(Script::status(400, r#"{"error":{"message":"longer","code":"context_length_exceeded"}}"#));

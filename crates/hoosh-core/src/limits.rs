@@ -182,6 +182,12 @@ pub const COUNTED_TEXT_BYTES_MAX: usize = 4 << 20;
 /// Most text of a call whose tokens are counted exactly: 64 KiB, some 5 ms at worst. Of a longer one so much is counted.
 pub const COUNTED_EXACTLY_BYTES_MAX: usize = 64 << 10;
 
+/// Decisions that are kept to be asked for: 4,096, a minute's of a busy gateway and days of a person's.
+pub const DECISIONS_MAX: usize = 4_096;
+
+/// Memory for them: 4 MiB, at a thousand bytes each. Long plans take more, and then fewer are kept.
+pub const DECISIONS_BYTES_MAX: usize = 4 << 20;
+
 /// Calls that may wait in line before a provider by default: 100. At a second each, the last one waits for two minutes.
 pub const QUEUE_WAITING: usize = 100;
 

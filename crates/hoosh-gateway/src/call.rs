@@ -1,5 +1,6 @@
 //! What comes in: one request, its head read, its body untouched.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -15,6 +16,7 @@ use memchr::memmem::{self, Finder};
 use uuid::Uuid;
 
 use crate::cache::CacheControl;
+use crate::count;
 use crate::responses::{Keeper, Responses, Turn};
 
 /// One call on its way.
@@ -128,6 +130,11 @@ impl Call {
         let body =
             dialect.codec().map(|codec| codec.encode_request(request, target).body).unwrap_or_default();
         Self::read(RequestId::new(), CallerId::new("embedded"), dialect, body.into())
+    }
+
+    /// Tokens of its prompt, counted as far as that is worth it. `None`: it is no inference, or cannot be read.
+    pub fn prompt_tokens(&self) -> Option<u64> {
+        self.decoded().ok().map(|request| count::prompt(&self.head.model, request))
     }
 
     /// The request in core's types, with the conversation it goes on from.
@@ -305,6 +312,12 @@ impl RequestId {
     pub(crate) fn unix_seconds(&self) -> u64 {
         let millis = self.unprefixed().get(..12).and_then(|digits| u64::from_str_radix(digits, 16).ok());
         millis.unwrap_or(0) / 1000
+    }
+}
+
+impl Borrow<str> for RequestId {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -12,14 +12,15 @@ use hoosh_core::{
     rate_limit,
 };
 use hoosh_router::{
-    Attempt, Attempted, Candidate, Opening, Permit, Plan, Query, QueueLimits, QueueStatus, RetryBudget,
-    Router, Terms, near,
+    Attempt, Attempted, Candidate, Moment, Objection, Opening, PassedOver, Permit, Plan, Query, QueueLimits,
+    QueueStatus, RetryBudget, Router, Seed, Terms, Turn, near,
 };
 use http::HeaderMap;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cache::{CacheUse, Found, Looked, ResponseCache};
 use crate::call::Call;
+use crate::decisions::{Decision, Decisions};
 use crate::events::{EventBus, Happened, Listener};
 use crate::guard::Guard;
 use crate::lane::{self, Answer, AnswerBody};
@@ -48,6 +49,9 @@ pub struct Gateway {
     lines: Lines,
     /// Answers that are given again; `None`: every call is asked.
     cache: Option<Arc<ResponseCache>>,
+    decisions: Arc<Decisions>,
+    /// Which configuration this is, in the decisions.
+    configuration: Option<Arc<str>>,
 }
 
 /// Models that are asked where another request would be the only help, by their names or aliases. Empty: the caller is told.
@@ -78,6 +82,8 @@ pub struct GatewayBuilder {
     fallbacks: Fallbacks,
     lines: Vec<(String, QueueLimits)>,
     cache: Option<Arc<ResponseCache>>,
+    decisions: Arc<Decisions>,
+    configuration: Option<Arc<str>>,
     kept: Kept,
 }
 
@@ -116,6 +122,8 @@ impl Gateway {
             fallbacks: Fallbacks::default(),
             lines: Vec::new(),
             cache: None,
+            decisions: Arc::default(),
+            configuration: None,
             kept: Kept::default(),
         }
     }
@@ -154,20 +162,26 @@ impl Gateway {
             let (answer, head) = again(found, call, settlement);
             return Ok((answer, head, None));
         }
-        let plan = self.faithful(call, self.plan(call).await?)?;
+        // Seen once: it looks through the whole body.
+        let query = needs::query(call);
+        let decision = self.decide(call, &query, self.plan(call, &query).await?)?;
+        settlement.decided(&decision);
+        self.decisions.keep(&decision);
         let budget = self.retries.of(&call.caller);
-        let mut asked = self.attempt(call, &plan, &budget, settlement).await;
+        let mut asked = self.attempt(call, &decision, &budget, settlement).await;
         let other = match &asked {
-            Err(error) => self.fallback(call, error),
+            Err(error) => self.fallback(call, &query, error),
             Ok(_) => None,
         };
         if let (Some(other), Err(HooshError::Upstream(before))) = (&other, &asked) {
+            decision.fall_back(other);
             asked = self.attempt(call, other, &budget, settlement).await.map_or_else(
                 |error| Err(after(before, error)),
                 |asked| Ok(Attempted { failures: [&before[..], &asked.failures].concat(), ..asked }),
             );
         }
         let Attempted { value: (answer, held, queued), candidate, failures } = asked?;
+        other.as_ref().unwrap_or(&decision).answers();
         let attempts = failures.len() + 1;
         settlement.answered_by(&candidate.provider, &candidate.model);
         settlement.note(answer.notes.iter().cloned());
@@ -206,8 +220,8 @@ impl Gateway {
     }
 
     /// Who is asked, in order. Only if nobody is does it look up which names there are.
-    async fn plan(&self, call: &Call) -> Result<Plan, NoRoute> {
-        match self.router.plan(&needs::query(call)) {
+    async fn plan(&self, call: &Call, query: &Query<'_>) -> Result<Plan, NoRoute> {
+        match self.router.plan(query) {
             Ok(plan) => {
                 tracing::debug!(id = %call.id, %plan, "plan");
                 Ok(plan)
@@ -221,23 +235,45 @@ impl Gateway {
         }
     }
 
-    /// Who is asked instead, where the failure is one that only another model can mend and there is one for that.
-    fn fallback(&self, call: &Call, error: &HooshError) -> Option<Plan> {
+    /// What is decided: the plan as far as it is faithful.
+    fn decide(&self, call: &Call, query: &Query<'_>, plan: Plan) -> Result<Arc<Decision>, HooshError> {
+        let plan = self.faithful(call, plan)?;
+        Ok(Arc::new(Decision::new(call, query, plan, self.configuration.clone())))
+    }
+
+    /// What would be decided for a call by what is known now, with this turn and chance. Nobody is asked and nothing is kept.
+    ///
+    /// # Errors
+    ///
+    /// Nobody could be asked: [`HooshError::NoRoute`], [`HooshError::Lossy`].
+    pub fn explain(&self, call: &Call, turn: Turn, seed: Seed) -> Result<Arc<Decision>, HooshError> {
+        let moment = Moment { now: Instant::now().into_std(), turn, seed };
+        let query = needs::query(call);
+        let plan = self.router.table().plan(&query, self.router.strategy(), &moment)?;
+        self.decide(call, &query, plan)
+    }
+
+    /// The decisions that are kept.
+    pub fn decisions(&self) -> &Arc<Decisions> {
+        &self.decisions
+    }
+
+    /// What is decided instead, where the failure is one that only another model can mend and there is one for that.
+    fn fallback(&self, call: &Call, query: &Query<'_>, error: &HooshError) -> Option<Arc<Decision>> {
         let HooshError::Upstream(failures) = error else { return None };
         let names = match failures.last()?.kind {
             FailureKind::ContextLength => &self.fallbacks.context_length,
             FailureKind::ContentPolicy => &self.fallbacks.content_policy,
             _ => return None,
         };
-        let query = needs::query(call);
-        let plans = names.iter().filter_map(|model| self.router.plan(&Query { model, ..query }).ok());
+        let plans = names.iter().filter_map(|model| self.router.plan(&Query { model, ..*query }).ok());
         let whole = plans.reduce(|mut whole, next| {
             whole.candidates.extend(next.candidates);
             whole.resting.extend(next.resting);
             whole
         });
         // Who lost something of the call before would lose it again: the call's own word on that holds here too.
-        self.faithful(call, whole?).ok()
+        self.decide(call, query, whole?).ok()
     }
 
     /// The plan without those who would lose something of a call that allows no loss.
@@ -256,6 +292,9 @@ impl Gateway {
         };
         plan.candidates.retain(&mut is_faithful);
         plan.resting.retain(|resting| is_faithful(&resting.candidate));
+        let passed =
+            |(name, _): &(String, _)| PassedOver { provider: name.as_str().into(), why: Objection::Lossy };
+        plan.passed_over.extend(lost.iter().map(passed));
         if plan.candidates.is_empty() && plan.resting.is_empty() {
             Err(HooshError::Lossy(lost))
         } else {
@@ -272,7 +311,7 @@ impl Gateway {
     async fn attempt<'p>(
         &self,
         call: &Call,
-        plan: &'p Plan,
+        decision: &'p Decision,
         budget: &'p RetryBudget,
         settlement: &Settlement,
     ) -> Result<Attempted<'p, (Answer, Option<Held>, Duration)>, HooshError> {
@@ -287,12 +326,18 @@ impl Gateway {
             if lane::answers_itself(call, candidate) {
                 // Nobody is asked, so that nobody's health and line has to do with it.
                 settlement.ask();
+                decision.ask(candidate);
                 return Ok((lane::ask(call, candidate, fidelity).await?, None, Duration::ZERO));
             }
             let waited = self.lines.wait(candidate, call, deadline, &self.events).await;
-            let (permit, queued) = waited.map_err(|failure| self.failed(call, candidate, failure, false))?;
+            let (permit, queued) = waited.map_err(|failure| {
+                decision.ask(candidate);
+                decision.failed(&failure);
+                self.failed(call, candidate, failure, false)
+            })?;
             let attempt = opening.begin()?;
             settlement.ask();
+            decision.ask(candidate);
             let asked = match deadline {
                 None => lane::ask(call, candidate, fidelity).await,
                 // A provider that hangs is told from a client that leaves.
@@ -301,12 +346,15 @@ impl Gateway {
                     Err(_) => Err(out_of_time(candidate)),
                 },
             };
-            let asked = asked.map_err(|failure| self.failed(call, candidate, failure, true));
+            let asked = asked.map_err(|failure| {
+                decision.failed(&failure);
+                self.failed(call, candidate, failure, true)
+            });
             let (answer, attempt) = attempt.judge(asked, Instant::now().into_std())?;
             Ok((answer, Some(Held { attempt, permit }), queued))
         };
         let mut last: Option<&Candidate> = None;
-        let attempts = self.router.attempt(plan, terms, |opening: Opening<'p>| {
+        let attempts = self.router.attempt(&decision.plan, terms, |opening: Opening<'p>| {
             let candidate = opening.candidate;
             // The same one once more is no failover.
             if let Some(from) = last.replace(candidate)
@@ -597,6 +645,20 @@ impl GatewayBuilder {
         self
     }
 
+    /// Where decisions are kept. Default: a place of its own.
+    #[must_use]
+    pub fn decisions(mut self, decisions: Arc<Decisions>) -> Self {
+        self.decisions = decisions;
+        self
+    }
+
+    /// Which configuration this is, as decisions say it: its digest, for instance.
+    #[must_use]
+    pub fn configuration(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.configuration = Some(name.into());
+        self
+    }
+
     /// The gateway.
     #[must_use]
     pub fn build(mut self) -> Gateway {
@@ -619,6 +681,8 @@ impl GatewayBuilder {
             responses: responses.unwrap_or_else(|| Arc::new(Responses::new())),
             retries,
             cache: self.cache,
+            decisions: self.decisions,
+            configuration: self.configuration,
             router,
         }
     }

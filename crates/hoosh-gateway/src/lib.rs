@@ -25,6 +25,7 @@
 mod cache;
 mod call;
 mod count;
+mod decisions;
 mod events;
 mod gateway;
 mod guard;
@@ -39,6 +40,7 @@ mod settle;
 
 pub use cache::{CacheControl, CacheSettings, CacheStats, CacheUse, ResponseCache};
 pub use call::{Call, CallerId, RequestId};
+pub use decisions::{Asked, AskedResult, Decision, Decisions, Progress};
 pub use events::{Completed, Endpoint, Event, EventBus, EventKind, Happened, Listener};
 pub use gateway::{Fallbacks, Gateway, GatewayBuilder, HealthReport};
 pub use guard::Guard;

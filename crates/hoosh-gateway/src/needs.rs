@@ -9,7 +9,6 @@ use hoosh_router::{Query, Seed};
 use memchr::memmem;
 
 use crate::call::Call;
-use crate::count;
 
 /// Words that the `type` of a piece has in one of the dialects, each with what it holds.
 const TYPES: &[(&[u8], Modality)] = &[
@@ -27,12 +26,12 @@ pub(crate) fn query(call: &Call) -> Query<'_> {
     let is_inference = call.dialect.operation() == Operation::Inference;
     // How long a prompt is cannot be seen in its bytes (pictures, lists of texts), and is counted only where it matters.
     let counts = is_inference && call.max_cost.is_some();
-    let counted = counts.then(|| call.decoded().ok()).flatten();
+    let counted = counts.then(|| call.prompt_tokens()).flatten();
     let body: &[u8] = if is_inference { &call.body } else { &[] };
     Query {
         model: &call.head.model,
         max_tokens: call.head.max_tokens,
-        prompt_tokens: counted.map(|request| count::prompt(&call.head.model, request)),
+        prompt_tokens: counted,
         input: modalities(body),
         tools: has_tools(body),
         local_only: call.local_only,

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::cache::{CacheUse, Found, Keeping};
 use crate::call::{Call, CallerId, RequestId};
+use crate::decisions::Decision;
 
 /// Somebody who is told when a call is over: a log, metrics, and in time the books.
 ///
@@ -102,6 +103,8 @@ pub(crate) struct Settlement {
     provider: Option<Arc<dyn LlmProvider>>,
     /// The duty to keep the answer, and to tell those who wait for it.
     keeping: Option<Box<Keeping>>,
+    /// The decision that the call goes by, which is told its end.
+    decision: Option<Arc<Decision>>,
 }
 
 // === impl FailedAttempt ===
@@ -156,8 +159,14 @@ impl Settlement {
             usage: None,
             provider: None,
             keeping: None,
+            decision: None,
             asked: AtomicUsize::new(0),
         }
+    }
+
+    /// It was decided who is asked.
+    pub(crate) fn decided(&mut self, decision: &Arc<Decision>) {
+        self.decision = Some(Arc::clone(decision));
     }
 
     /// One more candidate is asked.
@@ -263,6 +272,9 @@ impl Settlement {
         }
         (record.usage, record.cost, record.duration) = (self.usage, cost, self.start.elapsed());
         record.outcome = outcome;
+        if let Some(decision) = self.decision.take() {
+            decision.end(record.outcome.as_str());
+        }
         if let Some(keeping) = self.keeping.take() {
             keeping.end(&record);
         }

@@ -80,7 +80,7 @@ pub use failover::{Failover, Step};
 pub use health::{Attempt, EndpointHealth, Health, HealthChange, HealthState, Watch};
 pub use hold::{until_output, until_proven};
 pub use near::near;
-pub use plan::{Candidate, Objection, PassedOver, Plan, Query, Resting, Way, Why};
+pub use plan::{Candidate, Naming, Objection, PassedOver, Plan, Query, Resting, Seen, Way, Why};
 pub use queue::{
     Entry, Permit, Queue, QueueLimits, QueueRefusal, QueueStatus, Ticket, Tier, UnknownTier, Waiting,
 };

@@ -12,7 +12,9 @@ use hoosh_core::{
 };
 
 use crate::breaker::RestReason;
+use crate::filter;
 use crate::random::Seed;
+use crate::strategy::{Moment, Strategy};
 
 /// What of a request decides who is asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -48,6 +50,10 @@ pub struct Plan {
     pub resting: Vec<Resting>,
     /// Those whose route matches but who cannot be asked, in the order of the configuration.
     pub passed_over: Vec<PassedOver>,
+    /// What put equals in this order: the strategy of the alias, or of all.
+    pub strategy: Strategy,
+    /// When it was made, and the chance in it.
+    pub moment: Moment,
 }
 
 /// Somebody who can be asked.
@@ -61,8 +67,19 @@ pub struct Candidate {
     pub why: Why,
     /// What the route says about parts of a request that the provider cannot be told.
     pub fidelity: Option<Fidelity>,
+    /// What was known of it at the moment of the plan.
+    pub seen: Seen,
     /// How long a stream is held back from its first output on.
     pub stream_window: Duration,
+}
+
+/// What a strategy saw of a candidate.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Seen {
+    /// Calls under way there.
+    pub in_flight: usize,
+    /// How long calls took lately, of whichever time the strategy goes by. `None`: it goes by none, or none is known.
+    pub time: Option<Duration>,
 }
 
 /// Somebody who is let alone for now.
@@ -85,6 +102,8 @@ pub struct Why {
     pub alias: Option<Arc<str>>,
     /// How the name led to it.
     pub way: Way,
+    /// How often it is taken beside its equals, where the strategy goes by weight.
+    pub weight: u32,
 }
 
 /// How a name leads to a provider.
@@ -145,6 +164,27 @@ pub enum Objection {
     },
     /// The call may cost only so much, and what it would cost there is not known.
     Unpriced,
+    /// The call allows no loss, and its dialect has no word for something in it.
+    Lossy,
+}
+
+/// How a name is understood, see the crate page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Naming {
+    /// As an alias of these models, in this order.
+    Alias {
+        /// What it leads to in the end, each in the words of those who have it.
+        models: Vec<Arc<str>>,
+    },
+    /// As a name that a route spells out.
+    Exact,
+    /// As `provider/model`.
+    Direct {
+        /// The provider.
+        provider: Arc<str>,
+    },
+    /// As a name that patterns may match.
+    Pattern,
 }
 
 // === impl Query ===
@@ -192,6 +232,13 @@ impl fmt::Display for Plan {
 }
 
 // === impl Candidate ===
+
+impl Candidate {
+    /// What the call would cost there, about: 500 tokens of answer where it names no most. `None`: no price is known.
+    pub fn cost(&self, query: &Query<'_>) -> Option<NanoUsd> {
+        filter::cost(&*self.provider, &self.model, query)
+    }
+}
 
 /// `provider/model`, which a caller can write to get just this one.
 impl fmt::Display for Candidate {
@@ -242,6 +289,7 @@ impl fmt::Display for Objection {
             }
             Self::TooDear { cost, limit } => write!(f, "the call would cost {cost}, it may cost {limit}"),
             Self::Unpriced => f.write_str("what the call would cost there is not known"),
+            Self::Lossy => f.write_str("it cannot be told all of the call, which allows no loss"),
         }
     }
 }

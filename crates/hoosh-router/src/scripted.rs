@@ -12,7 +12,9 @@ use hoosh_core::{
 };
 
 use crate::breaker::RestReason;
-use crate::plan::{Candidate, Plan, Resting, Way, Why};
+use crate::plan::{Candidate, Plan, Resting, Seen, Way, Why};
+use crate::random::Seed;
+use crate::strategy::{Moment, Strategy, Turn};
 
 /// Plays one act per call and remembers the models it was asked for.
 #[derive(Debug)]
@@ -148,7 +150,7 @@ pub(crate) fn finish() -> StreamEvent {
 /// A plan of providers that are never asked.
 pub(crate) fn plan<'a>(names: impl IntoIterator<Item = &'a str>) -> Plan {
     let candidates = names.into_iter().map(candidate).collect();
-    Plan { candidates, resting: Vec::new(), passed_over: Vec::new() }
+    of(candidates, Vec::new())
 }
 
 /// The same of providers that are let alone, each for so many seconds.
@@ -157,15 +159,21 @@ pub(crate) fn resting<'a>(all: impl IntoIterator<Item = (&'a str, u64)>, now: In
         let rest = Duration::from_secs(seconds);
         Resting { candidate: candidate(name), until: now + rest, rest, why: RestReason::Failing }
     };
-    Plan { candidates: Vec::new(), resting: all.into_iter().map(rest).collect(), passed_over: Vec::new() }
+    of(Vec::new(), all.into_iter().map(rest).collect())
+}
+
+fn of(candidates: Vec<Candidate>, resting: Vec<Resting>) -> Plan {
+    let moment = Moment { now: Instant::now(), turn: Turn::default(), seed: Seed::default() };
+    Plan { candidates, resting, passed_over: Vec::new(), strategy: Strategy::default(), moment }
 }
 
 fn candidate(name: &str) -> Candidate {
     Candidate {
         provider: Scripted::new(name, []),
         model: "m".into(),
-        why: Why { alias: None, way: Way::Direct },
+        why: Why { alias: None, way: Way::Direct, weight: 1 },
         fidelity: None,
+        seen: Seen::default(),
         stream_window: Duration::ZERO,
     }
 }

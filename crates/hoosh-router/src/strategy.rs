@@ -129,6 +129,19 @@ impl Strategy {
         Self::ALL.map(|strategy| format!("`{strategy}`")).join(", ")
     }
 
+    /// Whether chance is in its order: another [`Seed`] may give another one.
+    pub fn draws_lots(self) -> bool {
+        match self {
+            Self::Weighted | Self::LeastBusy | Self::LowestLatency | Self::LowestTtft => true,
+            Self::Priority | Self::RoundRobin | Self::Cheapest | Self::LocalFirst | Self::Direct => false,
+        }
+    }
+
+    /// Whether it looks at how long calls took.
+    pub(crate) fn looks_at_times(self) -> bool {
+        matches!(self, Self::LowestLatency | Self::LowestTtft)
+    }
+
     /// Whether the configuration and the turn say all that it goes by.
     pub(crate) fn goes_by_the_configuration(self) -> bool {
         matches!(self, Self::Priority | Self::RoundRobin | Self::Direct)

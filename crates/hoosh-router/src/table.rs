@@ -20,7 +20,7 @@ use crate::filter;
 use crate::health::{Health, Host};
 use crate::near::near;
 use crate::pattern::{self, Index, Specificity};
-use crate::plan::{self, Candidate, Objection, PassedOver, Plan, Query, Resting, Way, Why};
+use crate::plan::{self, Candidate, Naming, Objection, PassedOver, Plan, Query, Resting, Seen, Way, Why};
 use crate::random::Seed;
 use crate::strategy::{Entry, Moment, Ranked, Strategy};
 
@@ -303,14 +303,19 @@ impl RouteTable {
             entries.truncate(1);
         }
         let candidates = Vec::with_capacity(entries.len());
-        let mut plan = Plan { candidates, resting: Vec::new(), passed_over };
-        for entry in &entries {
+        let mut plan = Plan { candidates, resting: Vec::new(), passed_over, strategy, moment: *moment };
+        for (entry, seen) in &entries {
             let provider = &self.providers[entry.provider];
             let candidate = Candidate {
                 provider: Arc::clone(&provider.asked),
                 model: Arc::clone(&models[entry.model]),
-                why: Why { alias: alias.map(|alias| Arc::clone(&alias.name)), way: self.way(entry) },
+                why: Why {
+                    alias: alias.map(|alias| Arc::clone(&alias.name)),
+                    way: self.way(entry),
+                    weight: entry.weight,
+                },
                 fidelity: self.rules[entry.rule].fidelity,
+                seen: *seen,
                 stream_window: self.rules[entry.rule].stream_window,
             };
             match provider.host.verdict(&candidate.model, moment.now) {
@@ -324,7 +329,7 @@ impl RouteTable {
         Ok(plan)
     }
 
-    /// The rules in the order of the strategy.
+    /// The rules in the order of the strategy, each with what it saw of them.
     fn order(
         &self,
         mut entries: Vec<Entry>,
@@ -332,16 +337,20 @@ impl RouteTable {
         query: &Query<'_>,
         strategy: Strategy,
         moment: &Moment,
-    ) -> Vec<Entry> {
+    ) -> Vec<(Entry, Seen)> {
         if strategy.goes_by_the_configuration() && query.conversation.is_none() {
             // Nothing has to be looked at: the usual case.
             strategy.order(&mut entries, moment);
-            return entries;
+            return entries.into_iter().map(|entry| (entry, Seen::default())).collect();
         }
         let look = |entry: Entry| self.look_at(entry, &models[entry.model], query, strategy, moment.now);
         let mut ranked: Vec<Ranked> = entries.into_iter().map(look).collect();
         strategy.rank(&mut ranked, moment);
-        ranked.into_iter().map(|ranked| ranked.entry).collect()
+        let seen = |ranked: &Ranked| Seen {
+            in_flight: ranked.in_flight,
+            time: ranked.time.filter(|_| strategy.looks_at_times()).map(Duration::from_secs_f64),
+        };
+        ranked.iter().map(|ranked| (ranked.entry, seen(ranked))).collect()
     }
 
     /// What is known of a candidate now that the strategy looks at.
@@ -377,6 +386,18 @@ impl RouteTable {
     /// The names that are spelled out in routes, and the aliases; in no order.
     fn names(&self) -> impl Iterator<Item = &str> {
         self.index.names().chain(self.aliases.keys().map(|name| &**name))
+    }
+
+    /// How a name is understood.
+    pub fn naming(&self, name: &str) -> Naming {
+        match (self.aliases.get(name), self.read(name)) {
+            (Some(alias), _) => Naming::Alias { models: alias.models.clone() },
+            (None, Reading::Direct(provider, _)) => {
+                Naming::Direct { provider: Arc::clone(&self.providers[provider].name) }
+            }
+            (None, Reading::Routes(_)) if self.index.spells(name) => Naming::Exact,
+            (None, Reading::Routes(_)) => Naming::Pattern,
+        }
     }
 
     /// Understands a name that is no alias.

@@ -3,6 +3,7 @@
 pub(crate) mod anthropic;
 pub(crate) mod cache;
 mod call;
+pub(crate) mod decisions;
 pub(crate) mod events;
 pub(crate) mod gemini;
 mod health;
@@ -10,7 +11,7 @@ mod models;
 pub(crate) mod ollama;
 pub(crate) mod queue;
 pub(crate) mod reload;
-mod wishes;
+pub(crate) mod wishes;
 
 pub(crate) use call::call;
 pub(crate) use health::{endpoints_health, health, providers_health};

@@ -51,6 +51,7 @@ impl App {
             .observer(Arc::clone(&metrics) as Arc<dyn Observer>)
             .answer_time_max(config.server.request_timeout)
             .fidelity(config.server.lossy)
+            .configuration(config.hash())
             .fallbacks(config.routing.fallbacks.clone());
         if let Some(cache) = assembly::cache(&config, made) {
             builder = builder.cache(cache);
@@ -58,7 +59,8 @@ impl App {
         if let Some(app) = before {
             builder = builder
                 .after(&app.gateway, assembly::moved(&app.config, &config))
-                .events(app.gateway.event_bus().clone());
+                .events(app.gateway.event_bus().clone())
+                .decisions(Arc::clone(app.gateway.decisions()));
         }
         for provider in &config.providers {
             if let Some(limits) = provider.queue {

@@ -1,12 +1,13 @@
 //! The command line: what can be asked of the program `hoosh`, and how it ends.
 //!
-//! `serve` runs a gateway; `chat`, `models` and `health` talk to one that runs; `config` and `info` look at this machine;
-//! `models pull` and `models rm` talk to an Ollama that is configured or found.
+//! `serve` runs a gateway; `chat`, `models` and `health` talk to one that runs; `config`, `explain` and `info` look at this
+//! machine; `models pull` and `models rm` talk to an Ollama that is configured or found.
 //! Results go to standard output, everything about them to standard error.
 
 mod banner;
 mod chat;
 mod config;
+mod explain;
 mod gateway;
 mod health;
 mod info;
@@ -61,6 +62,11 @@ enum Command {
     Models(models::ModelsArgs),
     /// Tell how a running gateway and its providers are
     Health(health::HealthArgs),
+    /// Tell who would be asked for a model or a request, in which order, and why
+    ///
+    /// Decides by the configuration alone, as a gateway that has just started: none needs to run, and no provider is
+    /// contacted. If none is configured, those on this machine are looked for, as `hoosh serve` does.
+    Explain(explain::ExplainArgs),
     /// Check or show the configuration
     Config(config::ConfigArgs),
     /// Tell what this program is, and which providers it knows
@@ -103,6 +109,9 @@ pub enum Failure {
     /// The command was given too little or too much.
     #[error("{0}")]
     Usage(String),
+    /// Nobody would be asked, and why.
+    #[error("{0}")]
+    Refused(String),
     /// The gateway is not well, which was said already.
     #[error("degraded")]
     Degraded,
@@ -152,6 +161,7 @@ impl Cli {
             Command::Chat(args) => chat::run(args).await,
             Command::Models(args) => models::run(args, env).await,
             Command::Health(args) => health::run(args).await,
+            Command::Explain(args) => explain::run(args, env).await,
             Command::Config(args) => config::run(args, env).await,
             Command::Info(args) => info::run(&args, env),
             Command::Completions { shell } => {
@@ -196,7 +206,12 @@ impl Failure {
             Self::Config(_) | Self::Usage(_) => Self::CONFIG,
             Self::Bind { .. } => Self::UNAVAILABLE,
             Self::Told(code) => *code,
-            Self::Run(_) | Self::Client(_) | Self::Provider { .. } | Self::Degraded | Self::Io(_) => 1,
+            Self::Run(_)
+            | Self::Client(_)
+            | Self::Provider { .. }
+            | Self::Refused(_)
+            | Self::Degraded
+            | Self::Io(_) => 1,
         }
     }
 
@@ -249,6 +264,8 @@ mod tests {
             "hoosh health --server http://gateway:8088 --json",
             "hoosh chat --url http://h:1 -m llama3 What is it?",
             "hoosh chat --temperature 0.2 --max-tokens 5 --no-stream --json -s brief hi",
+            "hoosh explain --model llama3",
+            "hoosh explain -r body.json --dialect anthropic -H x-hoosh-privacy:local --seed 7 --json -c a.toml",
             "hoosh config check --config a.toml",
             "hoosh config show",
             "hoosh config keys",
@@ -261,6 +278,9 @@ mod tests {
         }
         for line in [
             "hoosh",
+            "hoosh explain",
+            "hoosh explain -r b.json --dialect latin",
+            "hoosh explain -m m --header nonsense",
             "hoosh chat --temperature 3 hi",
             "hoosh chat --max-tokens 0 hi",
             "hoosh server",

@@ -10,6 +10,8 @@ use http::HeaderName;
 
 /// Our name for a call, on every answer. The official SDKs read it.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Where the decision that a call went by can be asked for: at `GET /v1/decisions/` and this.
+pub(crate) const X_HOOSH_DECISION: HeaderName = HeaderName::from_static("x-hoosh-decision");
 /// The provider that answered.
 pub(crate) const X_HOOSH_PROVIDER: HeaderName = HeaderName::from_static("x-hoosh-provider");
 /// The model, as that provider names it.

@@ -37,6 +37,8 @@ pub(crate) enum Endpoint {
     EndpointsHealth,
     /// How the lines before the providers are.
     QueueStatus,
+    /// What was decided for a call.
+    Decision,
     /// Reading the configuration again.
     Reload,
     /// What happens, as it happens.
@@ -82,6 +84,7 @@ const TABLE: &[(Method, &str, Endpoint)] = &[
     (Method::GET, "/v1/health/providers", Endpoint::ProvidersHealth),
     (Method::GET, "/v1/health/endpoints", Endpoint::EndpointsHealth),
     (Method::GET, "/v1/queue/status", Endpoint::QueueStatus),
+    (Method::GET, "/v1/decisions/{*id}", Endpoint::Decision),
     (Method::POST, "/v1/admin/reload", Endpoint::Reload),
     (Method::GET, "/v1/events", Endpoint::Events),
 ];

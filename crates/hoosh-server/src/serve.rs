@@ -25,13 +25,13 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{self, anthropic, cache, events, gemini, ollama, queue};
+use crate::api::{self, anthropic, cache, decisions, events, gemini, ollama, queue};
 use crate::app::App;
 use crate::http::body::{ResponseBody, Stopping};
 use crate::http::cors::Cors;
 use crate::http::error::{self, ServerError};
 use crate::http::stall::Stalls;
-use crate::http::{REQUEST_ID, X_REQUEST_ID};
+use crate::http::{REQUEST_ID, X_HOOSH_DECISION, X_REQUEST_ID};
 use crate::reload::{self, Live};
 use crate::route::{Endpoint, Found, dialect_of};
 
@@ -215,6 +215,10 @@ async fn answer(
         if matches!(dialect, Dialect::Anthropic | Dialect::AnthropicCount) {
             response.headers_mut().insert(REQUEST_ID, value.clone());
         }
+        // Answers and errors alike; some calls end before anything is decided.
+        if app.gateway.decisions().has(&id) {
+            response.headers_mut().insert(X_HOOSH_DECISION, value.clone());
+        }
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
     if let Some(origin) = origin {
@@ -286,6 +290,7 @@ async fn route(
         Endpoint::OllamaVersion => Ok(ollama::version()),
         Endpoint::EndpointsHealth => Ok(api::endpoints_health(app)),
         Endpoint::QueueStatus => Ok(queue::status(app)),
+        Endpoint::Decision => decisions::decision(app, &caller, rest.unwrap_or_default()),
         Endpoint::Events => events::listen(app, request.uri().query()),
         Endpoint::CacheStats => Ok(cache::stats(app)),
         Endpoint::PurgeCache => cache::purge(app, &caller, request.uri().query()),

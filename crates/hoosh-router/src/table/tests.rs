@@ -131,6 +131,21 @@ fn a_provider_can_be_named() {
 }
 
 #[test]
+fn how_a_name_is_understood_can_be_asked() {
+    let (house, models) = (house(), |all: &[&str]| all.iter().map(|&model| model.into()).collect());
+    for (name, expect) in [
+        ("fast", Naming::Alias { models: models(&["llama3", "llama-3.1-8b-instant"]) }),
+        // An alias goes before `provider/model`, and so does a name that is spelled out.
+        ("groq/fast", Naming::Alias { models: models(&["whatever"]) }),
+        ("meta-llama/Llama-3", Naming::Exact),
+        ("groq/anything", Naming::Direct { provider: "groq".into() }),
+        ("llama3.2", Naming::Pattern),
+    ] {
+        assert_eq!(house.naming(name), expect, "{name}");
+    }
+}
+
+#[test]
 fn the_limits_of_a_named_provider_hold() {
     let over = "not groq (its route allows 1000 tokens, 1001 asked)";
     check(&house(), "groq/llama3", Some(1001), &format!("nobody; {over}"));

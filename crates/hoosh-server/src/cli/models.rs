@@ -94,7 +94,7 @@ fn as_json(model: &ModelInfo) -> Value {
 }
 
 /// An amount with two decimal places, or more where it has more.
-fn dollars(amount: NanoUsd) -> String {
+pub(super) fn dollars(amount: NanoUsd) -> String {
     let exact = amount.to_string().replace('$', "");
     let (whole, fraction) = exact.split_once('.').unwrap_or((&exact, ""));
     format!("{whole}.{:0<2}", fraction.trim_end_matches('0'))

@@ -2,7 +2,7 @@
 
 use hoosh_core::dialect::Dialect;
 use hoosh_core::limits::EVENT_LISTENERS_MAX;
-use hoosh_core::{HooshError, Problem, ProblemKind};
+use hoosh_core::{HooshError, Problem, ProblemKind, limits};
 use hoosh_gateway::RequestId;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Response, StatusCode};
@@ -10,6 +10,9 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use super::X_HOOSH_ATTEMPTS;
 use super::auth::Denied;
 use super::body::{ResponseBody, Unread};
+
+/// Characters of a decision's name that an error shows: 64, a few more than ours have.
+const NAME_SHOWN_MAX: usize = 64;
 
 /// Everything that ends a request without an answer.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(crate) enum ServerError {
     NoSuchMethod { method: Method, path: String, allowed: Vec<Method> },
     /// There is no such model to show.
     NoSuchModel(hoosh_core::NoRoute),
+    /// There is no such decision of the caller's.
+    NoSuchDecision { id: String },
     /// The body could not be read.
     Unread(Unread),
     /// A header of ours has a value that it cannot have.
@@ -72,6 +77,7 @@ pub(crate) fn response(error: &ServerError, dialect: Dialect, id: &RequestId) ->
         | ServerError::NoSuchPath { .. }
         | ServerError::ForeignPage
         | ServerError::NoSuchModel(_)
+        | ServerError::NoSuchDecision { .. }
         | ServerError::Unread(_)
         | ServerError::BadHeader { .. }
         | ServerError::NoSuchVerb { .. }
@@ -137,6 +143,15 @@ fn problem(error: &ServerError) -> Problem {
             Problem::new(Kind::MethodNotAllowed, "method_not_allowed", message)
         }
         ServerError::NoSuchModel(no_route) => no_route.into(),
+        ServerError::NoSuchDecision { id } => Problem::new(
+            Kind::NotFound,
+            "decision_not_found",
+            format!(
+                "no decision `{}` of yours is kept; the latest {} of all callers are, in memory",
+                short(id),
+                limits::DECISIONS_MAX
+            ),
+        ),
         ServerError::Unread(Unread::TooLong { bytes_max }) => Problem::new(
             Kind::TooLarge,
             "request_too_large",
@@ -187,6 +202,11 @@ fn problem(error: &ServerError) -> Problem {
     }
 }
 
+/// A name that a caller made up, cut to what a sentence bears.
+fn short(name: &str) -> String {
+    name.chars().take(NAME_SHOWN_MAX).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,6 +236,7 @@ mod tests {
         check(ServerError::Denied(Denied::Missing), 401);
         check(ServerError::Denied(Denied::Wrong), 401);
         check(ServerError::NoSuchPath { method: Method::GET, path: "/".into(), near: None }, 404);
+        check(ServerError::NoSuchDecision { id: "req_0".into() }, 404);
         check(ServerError::ForeignPage, 403);
         check(
             ServerError::NoSuchMethod { method: Method::GET, path: "/".into(), allowed: vec![Method::POST] },
