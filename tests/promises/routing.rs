@@ -307,3 +307,57 @@ async fn a_stream_that_breaks_within_its_window_is_taken_over_in_silence() {
     assert!((350..600).contains(&(begun.as_millis() as u64)), "{begun:?}");
     assert!(response.text().await.unwrap().ends_with("data: [DONE]\n\n"));
 }
+
+#[tokio::test]
+async fn one_that_is_slower_than_usual_is_not_waited_for_alone() {
+    let (slow, well) = (Upstream::start().await, Upstream::start().await);
+    let provider = |name: &str, upstream: &Upstream, priority: u32| {
+        format!(
+            "[[providers]]\ntype = \"openai\"\nname = \"{name}\"\nbase_url = \"{}\"\napi_key = \"k\"\n\
+             models = [\"gpt-4o-mini\"]\npriority = {priority}\nhedge = true\n",
+            upstream.url()
+        )
+    };
+    let config =
+        provider("slow", &slow, 1) + &provider("well", &well, 2) + "[routing]\nhedge_percent = 100\n";
+    let hoosh = Hoosh::start(&config).await;
+    for stream in [false, true] {
+        let answer = || match stream {
+            true => Script::stream([chunk(r#"{"content":"hi"}"#), finish("stop"), sse("[DONE]")]),
+            false => Script::json(completion("hi")),
+        };
+        let ask = || hoosh.post(CHAT, chat_body("gpt-4o-mini", stream));
+        slow.always(answer());
+        well.always(answer());
+        let mut cost = String::new();
+        for _ in 0..20 {
+            // To its end, when it is known how long it took.
+            let response = ask().await;
+            assert_eq!(
+                header(&response, "x-hoosh-provider"),
+                "slow",
+                "nothing is known yet of how long it takes"
+            );
+            cost = header(&response, "x-hoosh-cost").to_owned();
+            response.text().await.unwrap();
+        }
+        slow.always(Script::Silence);
+        let response = ask().await;
+        let seen = ["x-hoosh-provider", "x-hoosh-attempts"].map(|name| header(&response, name).to_owned());
+        assert_eq!(seen, ["well", "2"], "stream: {stream}");
+        let (id, both) =
+            (header(&response, "x-hoosh-decision").to_owned(), header(&response, "x-hoosh-cost"));
+        if !stream {
+            // The prompt was read twice.
+            let [one, both] = [&cost, both].map(|text| text.parse::<f64>().unwrap());
+            assert!(both > one, "{both} {one}");
+        }
+        assert!(response.text().await.unwrap().contains("hi"));
+        let decision = json(hoosh.get(&format!("/v1/decisions/{id}")).await).await;
+        let results =
+            [0, 1].map(|at| decision["attempts"][at]["result"].as_str().unwrap_or_default().to_owned());
+        assert_eq!(results, ["let_go", "answers"], "{decision}");
+    }
+    let metrics = hoosh.get("/metrics").await.text().await.unwrap();
+    assert!(metrics.contains("hoosh_legs_total{provider=\"slow\",kind=\"slow\"} 2"), "{metrics}");
+}

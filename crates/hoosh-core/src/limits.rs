@@ -254,6 +254,20 @@ pub const RETRY_BUDGET_MAX: u32 = 10;
 /// Calls that earn one such try: 10.
 pub const RETRY_BUDGET_CALLS: u32 = 10;
 
+/// Latest answers of an endpoint that say how long one usually takes to begin: 64, enough for nineteen of twenty and soon
+/// forgotten.
+pub const HEDGE_SAMPLES: usize = 64;
+
+/// Calls of a hundred that may ask a second candidate beside a slow one: 5, about as many as are slower than usual. When
+/// everybody has become slow, it keeps the load from doubling.
+pub const HEDGE_PERCENT: u32 = 5;
+
+/// How many of them must be known before anybody is found slow: 20, of which one may be the slowest.
+pub const HEDGE_SAMPLES_MIN: usize = 20;
+
+/// Shortest time after which somebody is found slow: 5 ms; below it is the noise of the machine.
+pub const HEDGE_WAIT_MIN: Duration = Duration::from_millis(5);
+
 /// Time that takes a waiting call one tier up: 10 s, about what a chat model needs for one answer.
 ///
 /// Shorter, and tiers would mean little wherever somebody waits longer than one answer takes. The lowest comes up to the

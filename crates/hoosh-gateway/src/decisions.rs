@@ -71,6 +71,8 @@ pub enum AskedResult {
     Open,
     /// It answers. How a streamed answer ends is the outcome of the call.
     Answers,
+    /// It was let go of, since another that was asked beside it answers.
+    LetGo,
     /// It failed.
     Failed {
         /// What happened.
@@ -162,18 +164,30 @@ impl Decision {
         lock(&self.progress).attempts.push(Asked { provider, model, result: AskedResult::Open });
     }
 
-    /// The one that was asked last answers.
-    pub(crate) fn answers(&self) {
-        self.last_is(AskedResult::Answers);
+    /// One that is asked answers.
+    pub(crate) fn answers(&self, candidate: &Candidate) {
+        self.is(candidate, AskedResult::Answers);
     }
 
-    /// The one that was asked last failed.
-    pub(crate) fn failed(&self, failure: &UpstreamFailure) {
-        self.last_is(AskedResult::Failed { kind: failure.kind, status: failure.status });
+    /// One that is asked is let go of.
+    pub(crate) fn let_go(&self, candidate: &Candidate) {
+        self.is(candidate, AskedResult::LetGo);
     }
 
-    fn last_is(&self, result: AskedResult) {
-        lock(&self.progress).attempts.last_mut().into_iter().for_each(|last| last.result = result);
+    /// One that is asked failed.
+    pub(crate) fn failed(&self, candidate: &Candidate, failure: &UpstreamFailure) {
+        self.is(candidate, AskedResult::Failed { kind: failure.kind, status: failure.status });
+    }
+
+    /// Two may be asked at once, but not the same one twice.
+    fn is(&self, candidate: &Candidate, result: AskedResult) {
+        let mut progress = lock(&self.progress);
+        let is_it = |asked: &&mut Asked| {
+            asked.result == AskedResult::Open
+                && asked.model == candidate.model
+                && asked.provider.name() == candidate.provider.name()
+        };
+        progress.attempts.iter_mut().rev().find(is_it).into_iter().for_each(|asked| asked.result = result);
     }
 
     /// The call has ended.
@@ -302,11 +316,12 @@ mod tests {
     #[test]
     fn what_came_of_it_is_told_in_order() {
         let decision = decided("c");
-        decision.answers(); // nobody was asked: nothing to say it of
-        decision.ask(&decision.plan.candidates[0]);
-        decision.failed(&UpstreamFailure::from_status(500, None, "secret words"));
-        decision.ask(&decision.plan.candidates[0]);
-        decision.answers();
+        let one = &decision.plan.candidates[0];
+        decision.answers(one); // nobody was asked: nothing to say it of
+        decision.ask(one);
+        decision.failed(one, &UpstreamFailure::from_status(500, None, "secret words"));
+        decision.ask(one);
+        decision.answers(one);
         decision.end("answered");
         let Progress { attempts, outcome } = decision.progress();
         let results: Vec<AskedResult> = attempts.iter().map(|asked| asked.result).collect();

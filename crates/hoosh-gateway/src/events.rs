@@ -75,6 +75,15 @@ pub enum Happened {
         /// Who is asked now.
         to: Endpoint,
     },
+    /// Another candidate is asked beside one that takes longer to begin than it usually does.
+    Hedged {
+        /// For which call.
+        id: RequestId,
+        /// Who is slow.
+        from: Endpoint,
+        /// Who is asked too.
+        to: Endpoint,
+    },
     /// A call has to wait in line before a provider.
     Queued {
         /// Which call.
@@ -158,6 +167,8 @@ pub enum EventKind {
     AttemptFailed,
     /// [`Happened::FailedOver`].
     FailedOver,
+    /// [`Happened::Hedged`].
+    Hedged,
     /// [`Happened::Queued`].
     Queued,
     /// [`Happened::Admitted`].
@@ -348,6 +359,7 @@ impl Happened {
             Self::RateLimited { .. } => EventKind::RateLimited,
             Self::AttemptFailed { .. } => EventKind::AttemptFailed,
             Self::FailedOver { .. } => EventKind::FailedOver,
+            Self::Hedged { .. } => EventKind::Hedged,
             Self::Queued { .. } => EventKind::Queued,
             Self::Admitted { .. } => EventKind::Admitted,
             Self::Completed(_) => EventKind::Completed,
@@ -360,12 +372,13 @@ impl Happened {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::HealthChanged,
         Self::BreakerOpened,
         Self::RateLimited,
         Self::AttemptFailed,
         Self::FailedOver,
+        Self::Hedged,
         Self::Queued,
         Self::Admitted,
         Self::Completed,
@@ -380,6 +393,7 @@ impl EventKind {
             Self::RateLimited => "rate_limited",
             Self::AttemptFailed => "attempt_failed",
             Self::FailedOver => "failed_over",
+            Self::Hedged => "hedged",
             Self::Queued => "queued",
             Self::Admitted => "admitted",
             Self::Completed => "completed",

@@ -180,9 +180,14 @@ impl Gateway {
                 |asked| Ok(Attempted { failures: [&before[..], &asked.failures].concat(), ..asked }),
             );
         }
-        let Attempted { value: (answer, held, queued), candidate, failures } = asked?;
-        other.as_ref().unwrap_or(&decision).answers();
-        let attempts = failures.len() + 1;
+        let Attempted { value: (answer, held, queued), candidate, failures, let_go } = asked?;
+        let decided = other.as_ref().unwrap_or(&decision);
+        decided.answers(candidate);
+        let attempts = failures.len() + usize::from(let_go.is_some()) + 1;
+        if let Some(let_go) = let_go {
+            decided.let_go(let_go.candidate);
+            settlement.let_go(call, &let_go);
+        }
         settlement.answered_by(&candidate.provider, &candidate.model);
         settlement.note(answer.notes.iter().cloned());
         let tells_notes = self.fidelity_of(call, candidate) != Fidelity::Silent;
@@ -309,7 +314,7 @@ impl Gateway {
 
     /// Asks one candidate after the other until one answers: the only wait for the network.
     async fn attempt<'p>(
-        &self,
+        &'p self,
         call: &Call,
         decision: &'p Decision,
         budget: &'p RetryBudget,
@@ -318,8 +323,12 @@ impl Gateway {
         // Waiting for another's answer has taken its part.
         let left = self.answer_time_max.map(|limit| limit.saturating_sub(settlement.elapsed()));
         let deadline = left.map(|left| Instant::now() + left);
-        let terms =
-            Terms { budget: Some(budget), deadline: deadline.map(Instant::into_std), ..self.router.terms() };
+        let terms = Terms {
+            budget: Some(budget),
+            hedging: Some(self.router.hedging(call.head.stream)),
+            deadline: deadline.map(Instant::into_std),
+            ..self.router.terms()
+        };
         let ask = |opening: Opening<'p>| async move {
             let candidate = opening.candidate;
             let fidelity = self.fidelity_of(call, candidate);
@@ -332,7 +341,7 @@ impl Gateway {
             let waited = self.lines.wait(candidate, call, deadline, &self.events).await;
             let (permit, queued) = waited.map_err(|failure| {
                 decision.ask(candidate);
-                decision.failed(&failure);
+                decision.failed(candidate, &failure);
                 self.failed(call, candidate, failure, false)
             })?;
             let attempt = opening.begin()?;
@@ -347,7 +356,7 @@ impl Gateway {
                 },
             };
             let asked = asked.map_err(|failure| {
-                decision.failed(&failure);
+                decision.failed(candidate, &failure);
                 self.failed(call, candidate, failure, true)
             });
             let (answer, attempt) = attempt.judge(asked, Instant::now().into_std())?;
@@ -360,10 +369,13 @@ impl Gateway {
             if let Some(from) = last.replace(candidate)
                 && !std::ptr::eq(from, candidate)
             {
-                self.events.tell(|| Happened::FailedOver {
-                    id: call.id.clone(),
-                    from: from.into(),
-                    to: candidate.into(),
+                let is_hedge = opening.is_hedge;
+                self.events.tell(|| {
+                    let (id, from, to) = (call.id.clone(), from.into(), candidate.into());
+                    match is_hedge {
+                        true => Happened::Hedged { id, from, to },
+                        false => Happened::FailedOver { id, from, to },
+                    }
                 });
             }
             ask(opening)

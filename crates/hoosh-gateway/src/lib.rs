@@ -45,4 +45,4 @@ pub use events::{Completed, Endpoint, Event, EventBus, EventKind, Happened, List
 pub use gateway::{Fallbacks, Gateway, GatewayBuilder, HealthReport};
 pub use guard::Guard;
 pub use reply::{Reply, ReplyBody, ReplyHead, ReplyStream};
-pub use settle::{CallRecord, FailedAttempt, Observer, Outcome};
+pub use settle::{CallRecord, FailedAttempt, Leg, LegKind, Observer, Outcome};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hoosh_core::catalog::Catalog;
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{FidelityNote, HooshError, LlmProvider, NanoUsd, Provenance, UpstreamFailure, Usage};
-use hoosh_router::Candidate;
+use hoosh_router::{Candidate, LetGo};
 use tokio::time::Instant;
 
 use crate::cache::{CacheUse, Found, Keeping};
@@ -66,12 +66,38 @@ pub struct CallRecord {
     pub outcome: Outcome,
     /// What it took: as the provider said, or counted here where it said nothing.
     pub usage: Option<Usage>,
-    /// What it cost; `None` where no price is known, which is not the same as nothing.
+    /// What it cost, its legs included; `None` where no price is known, which is not the same as nothing.
     pub cost: Option<NanoUsd>,
+    /// Others whose work on it counts too. Usage is without theirs.
+    pub legs: Vec<Leg>,
     /// From the call until the first bytes of the answer were ready.
     pub time_to_first: Option<Duration>,
     /// From the call until its end.
     pub duration: Duration,
+}
+
+/// Somebody beside the one that answered who worked on a call, and may want to be paid for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Leg {
+    /// The provider.
+    pub provider: String,
+    /// The model, as that provider names it.
+    pub model: String,
+    /// What became of its work.
+    pub kind: LegKind,
+    /// What it took, counted here. `None`: that cannot be counted.
+    pub usage: Option<Usage>,
+    /// What it cost; `None` where that is not known.
+    pub cost: Option<NanoUsd>,
+}
+
+/// What became of the work of a [`Leg`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LegKind {
+    /// It was let go of: the one asked beside it was faster.
+    Slow,
+    /// It was asked beside a slow one, and let go of since that one was faster in the end.
+    Hedge,
 }
 
 /// How a call ended.
@@ -116,6 +142,18 @@ impl FailedAttempt<'_> {
     }
 }
 
+// === impl LegKind ===
+
+impl LegKind {
+    /// One word for logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::Hedge => "hedge",
+        }
+    }
+}
+
 // === impl Outcome ===
 
 impl Outcome {
@@ -149,6 +187,7 @@ impl Settlement {
             outcome: Outcome::Cancelled,
             usage: None,
             cost: None,
+            legs: Vec::new(),
             time_to_first: None,
             duration: Duration::ZERO,
         };
@@ -241,20 +280,37 @@ impl Settlement {
         }
     }
 
-    /// What the usage seen so far costs.
+    /// Somebody was let go of. It has read the prompt by then; of what it wrote nothing was seen.
+    pub(crate) fn let_go(&mut self, call: &Call, let_go: &LetGo<'_>) {
+        let LetGo { candidate, is_hedge, .. } = *let_go;
+        let prompt = call.prompt_tokens();
+        let usage = prompt.map(|prompt| Usage {
+            input: Some(prompt),
+            output: Some(0),
+            provenance: Provenance::Estimated,
+            ..Usage::default()
+        });
+        let cost = cost(&*candidate.provider, &candidate.model, usage.as_ref());
+        if let Some(record) = &mut self.record {
+            record.legs.push(Leg {
+                provider: candidate.provider.name().to_owned(),
+                model: candidate.model.as_ref().to_owned(),
+                kind: if is_hedge { LegKind::Hedge } else { LegKind::Slow },
+                usage,
+                cost,
+            });
+        }
+    }
+
+    /// What the usage seen so far costs, and the legs.
     pub(crate) fn cost(&self) -> Option<NanoUsd> {
+        let record = self.record.as_ref()?;
         // What is given again was paid for before.
-        if self.record.as_ref().is_some_and(|record| record.cache == CacheUse::Hit) {
+        if record.cache == CacheUse::Hit {
             return Some(NanoUsd(0));
         }
-        let (usage, provider) = (self.usage?, self.provider.as_ref()?);
-        // A model on this machine has no price per token; what it costs is counted elsewhere, in seconds.
-        if provider.is_local() {
-            return Some(NanoUsd(0));
-        }
-        let model = self.record.as_ref()?.model_used.as_deref()?;
-        let known = Catalog::builtin().find(provider.provider_type().as_str(), model)?;
-        Some(known.price.as_ref()?.cost(&usage))
+        let own = cost(&**self.provider.as_ref()?, record.model_used.as_deref()?, self.usage.as_ref())?;
+        record.legs.iter().try_fold(own, |sum, leg| Some(NanoUsd(sum.0.saturating_add(leg.cost?.0))))
     }
 
     /// Tells the end. Only the first end counts.
@@ -280,6 +336,16 @@ impl Settlement {
         }
         self.observers.iter().for_each(|observer| observer.call_settled(&record));
     }
+}
+
+/// What that usage costs there, if both are known.
+fn cost(provider: &dyn LlmProvider, model: &str, usage: Option<&Usage>) -> Option<NanoUsd> {
+    // A model on this machine has no price per token; what it costs is counted elsewhere, in seconds.
+    if provider.is_local() {
+        return usage.map(|_| NanoUsd(0));
+    }
+    let known = Catalog::builtin().find(provider.provider_type().as_str(), model)?;
+    Some(known.price.as_ref()?.cost(usage?))
 }
 
 impl Drop for Settlement {

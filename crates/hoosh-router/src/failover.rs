@@ -48,7 +48,7 @@ enum Ready {
 /// What to do now.
 #[derive(Debug, Clone, Copy)]
 pub enum Step<'p> {
-    /// Ask this one, and [tell](Failover::observe) if it fails.
+    /// Ask this one, and tell if it [fails](Failover::observe).
     Try(&'p Candidate),
     /// Everybody who is left is to be let alone: ask again after this time.
     Wait(Duration),
@@ -125,10 +125,23 @@ impl<'p> Failover<'p> {
         if wait > self.terms.policy.wait_max || is_too_late { Step::GiveUp } else { Step::Wait(wait) }
     }
 
-    /// Learns how the attempt that [`next`](Self::next) last asked for failed.
-    pub fn observe(&mut self, failure: UpstreamFailure, now: Instant) {
+    /// Who can be asked beside the one that [`next`](Self::next) last asked for: the first that has not been asked. The
+    /// outcomes of both are told.
+    pub fn beside(&mut self) -> Option<&'p Candidate> {
+        if self.asked == ATTEMPTS_MAX {
+            return None;
+        }
+        let fresh = |stand: &Stand<'_>| stand.ready == Ready::Now && stand.tries == 0;
+        let at = (0..self.stands.len()).find(|&at| at != self.last && fresh(&self.stands[at]))?;
+        self.asked += 1;
+        Some(self.stands[at].candidate)
+    }
+
+    /// Learns how an attempt failed.
+    pub fn observe(&mut self, candidate: &Candidate, failure: UpstreamFailure, now: Instant) {
+        let Some(at) = self.place(candidate) else { return };
         let seed = self.terms.seed.with(self.asked as u64);
-        let stand = &mut self.stands[self.last];
+        let stand = &mut self.stands[at];
         stand.tries += 1;
         let can_again = stand.tries <= self.terms.policy.retries;
         stand.ready = match failure.retry {
@@ -142,15 +155,15 @@ impl<'p> Failover<'p> {
             self.stands.iter_mut().for_each(|stand| stand.ready = Ready::Never);
         }
         if failure.kind == FailureKind::ContextLength {
-            self.pass_over_shorter();
+            self.pass_over_shorter(at);
         }
         self.failures.push(failure);
     }
 
     /// What was too long for one is too long for all that are known to read no more.
-    fn pass_over_shorter(&mut self) {
+    fn pass_over_shorter(&mut self, at: usize) {
         let window = |stand: &Stand<'_>| filter::window(&*stand.candidate.provider, &stand.candidate.model);
-        let Some(too_short) = window(&self.stands[self.last]) else { return };
+        let Some(too_short) = window(&self.stands[at]) else { return };
         for stand in &mut self.stands {
             if window(stand).is_some_and(|window| window <= too_short) {
                 stand.ready = Ready::Never;
@@ -158,17 +171,22 @@ impl<'p> Failover<'p> {
         }
     }
 
-    /// Learns that the one that [`next`](Self::next) last asked for is let alone until then, which others have found out
-    /// since the plan was made. It was not asked.
-    pub fn resting(&mut self, until: Instant) {
+    /// Learns that one who was to be asked is let alone until then, which others have found out since the plan was made. It
+    /// was not asked.
+    pub fn resting(&mut self, candidate: &Candidate, until: Instant) {
+        let Some(at) = self.place(candidate) else { return };
         // It was not asked, so that nothing of this try counts.
         self.asked -= 1;
-        if let Some(budget) = self.terms.budget.filter(|_| self.stands[self.last].tries > 0) {
+        if let Some(budget) = self.terms.budget.filter(|_| self.stands[at].tries > 0) {
             budget.refund();
         }
         self.found_resting = Some(self.found_resting.map_or(until, |soonest| soonest.min(until)));
-        let waits = self.terms.policy.on_exhausted == OnExhausted::Queue || self.stands[self.last].tries > 0;
-        self.stands[self.last].ready = if waits { Ready::At(until) } else { Ready::Never };
+        let waits = self.terms.policy.on_exhausted == OnExhausted::Queue || self.stands[at].tries > 0;
+        self.stands[at].ready = if waits { Ready::At(until) } else { Ready::Never };
+    }
+
+    fn place(&self, candidate: &Candidate) -> Option<usize> {
+        self.stands.iter().position(|stand| std::ptr::eq(stand.candidate, candidate))
     }
 
     /// When the first may be asked again of those who were found [`resting`](Self::resting).

@@ -14,6 +14,7 @@ use hoosh_core::{UpstreamFailure, limits};
 use crate::attempt::Missed;
 use crate::breaker::{Breaker, BreakerPolicy, Heard, RestReason, Verdict};
 use crate::ewma::PeakEwma;
+use crate::hedge::Recent;
 use crate::plan::Candidate;
 use crate::random::Seed;
 
@@ -106,6 +107,10 @@ struct Inner {
     breaker: Breaker,
     latency: PeakEwma,
     time_to_first: PeakEwma,
+    /// Until the first output of streams.
+    recent_streams: Recent,
+    /// Until whole answers.
+    recent_whole: Recent,
 }
 
 /// What a ranking looks at.
@@ -243,6 +248,23 @@ impl Health {
         }
         let health = Arc::clone(self);
         Ok(Attempt { endpoint, health, began: now, is_probe, has_output: false, is_over: false, seed })
+    }
+
+    /// How long nearly all of the latest answers of a candidate took to begin. `None`: too few are known.
+    pub(crate) fn usual(&self, candidate: &Candidate, streams: bool) -> Option<Duration> {
+        let recent = |endpoint: &Endpoint| lock(&endpoint.inner).recent(streams).p95();
+        self.host(candidate.provider.name()).look(&candidate.model, recent).flatten()
+    }
+
+    /// A candidate was let go of before its answer began: it would have taken at least so long.
+    pub(crate) fn took_longer(&self, candidate: &Candidate, than: Duration, streams: bool, now: Instant) {
+        self.host(candidate.provider.name()).look(&candidate.model, |endpoint| {
+            let mut inner = lock(&endpoint.inner);
+            inner.recent(streams).observe(than);
+            if inner.time_to_first.value(now).is_none_or(|known| known < than.as_secs_f64()) {
+                inner.time_to_first.observe(than, now);
+            }
+        });
     }
 
     fn tell(&self, change: HealthChange) {
@@ -390,6 +412,14 @@ impl fmt::Debug for Host {
     }
 }
 
+// === impl Inner ===
+
+impl Inner {
+    fn recent(&mut self, streams: bool) -> &mut Recent {
+        if streams { &mut self.recent_streams } else { &mut self.recent_whole }
+    }
+}
+
 // === impl Endpoint ===
 
 impl Endpoint {
@@ -423,12 +453,10 @@ impl Attempt {
         self.is_probe
     }
 
-    /// The first output has come. For a whole answer that is its end.
+    /// The first output of a stream has come.
     pub fn first_output(&mut self, now: Instant) {
         if !std::mem::replace(&mut self.has_output, true) {
-            self.endpoint.host.missed.store(0, Ordering::Relaxed);
-            let took = now.saturating_duration_since(self.began);
-            lock(&self.endpoint.inner).time_to_first.observe(took, now);
+            self.began_to_answer(true, now);
             // Who waits for a probe need not wait for the end of a long stream. For all others only the end says that it
             // went well: streams that break in the middle are failures in a row too.
             if self.is_probe {
@@ -439,10 +467,20 @@ impl Attempt {
 
     /// It ended well.
     pub fn succeed(mut self, now: Instant) {
-        self.first_output(now);
+        if !std::mem::replace(&mut self.has_output, true) {
+            self.began_to_answer(false, now);
+        }
         self.hear(Heard::Good, now);
         lock(&self.endpoint.inner).latency.observe(now.saturating_duration_since(self.began), now);
         self.is_over = true;
+    }
+
+    fn began_to_answer(&self, streams: bool, now: Instant) {
+        self.endpoint.host.missed.store(0, Ordering::Relaxed);
+        let took = now.saturating_duration_since(self.began);
+        let mut inner = lock(&self.endpoint.inner);
+        inner.time_to_first.observe(took, now);
+        inner.recent(streams).observe(took);
     }
 
     /// Tells how asking went: the answer and the attempt, which goes on until the answer's end, or the failure.

@@ -60,6 +60,7 @@ mod ewma;
 mod failover;
 mod filter;
 mod health;
+mod hedge;
 mod hold;
 mod near;
 mod pattern;
@@ -78,6 +79,7 @@ pub use attempt::{Attempted, Missed, Opening};
 pub use breaker::{BreakerPolicy, RestReason};
 pub use failover::{Failover, Step};
 pub use health::{Attempt, EndpointHealth, Health, HealthChange, HealthState, Watch};
+pub use hedge::{Hedging, LetGo};
 pub use hold::{until_output, until_proven};
 pub use near::near;
 pub use plan::{Candidate, Naming, Objection, PassedOver, Plan, Query, Resting, Seen, Way, Why};
@@ -88,4 +90,6 @@ pub use random::Seed;
 pub use retry::{OnExhausted, RetryBudget, RetryPolicy, Terms};
 pub use router::{Routed, Router, RouterBuilder};
 pub use strategy::{Moment, Strategy, Turn, UnknownStrategy};
-pub use table::{BuildError, BuildFault, Canary, Group, Member, PRIORITY_DEFAULT, Route, RouteTable};
+pub use table::{
+    BuildError, BuildFault, Canary, Group, Member, PRIORITY_DEFAULT, Route, RouteOptions, RouteTable,
+};

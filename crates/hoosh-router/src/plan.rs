@@ -15,6 +15,7 @@ use crate::breaker::RestReason;
 use crate::filter;
 use crate::random::Seed;
 use crate::strategy::{Moment, Strategy};
+use crate::table::RouteOptions;
 
 /// What of a request decides who is asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -69,8 +70,8 @@ pub struct Candidate {
     pub fidelity: Option<Fidelity>,
     /// What was known of it at the moment of the plan.
     pub seen: Seen,
-    /// How long a stream is held back from its first output on.
-    pub stream_window: Duration,
+    /// What the route says of answers that are slow or break.
+    pub options: RouteOptions,
 }
 
 /// What a strategy saw of a candidate.

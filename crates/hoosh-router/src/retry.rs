@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use hoosh_core::limits;
 
+use crate::hedge::Hedging;
 use crate::random::Seed;
 
 /// When and how often a candidate that failed is asked again.
@@ -32,12 +33,14 @@ pub enum OnExhausted {
     LeastBad,
 }
 
-/// What one caller has left for tries after the first: each call earns a part of one, so that a provider that fails all of
-/// the time does not get twice the calls.
+/// What is left for tries beyond the first of each call: each call earns a part of one, so that a provider that fails, or is
+/// slow, all of the time does not get twice the calls.
 #[derive(Debug)]
 pub struct RetryBudget {
     /// In parts of a try.
     saved: AtomicU32,
+    /// Calls that earn one try.
+    calls: u32,
 }
 
 /// The terms of one walk along a plan.
@@ -47,6 +50,8 @@ pub struct Terms<'a> {
     pub policy: RetryPolicy,
     /// What the caller has left for that. `None`: as much as the policy allows.
     pub budget: Option<&'a RetryBudget>,
+    /// On which terms a second one is asked beside one that is slow. `None`: nobody is.
+    pub hedging: Option<Hedging<'a>>,
     /// When it must have succeeded; nobody is waited for longer.
     pub deadline: Option<Instant>,
     /// Where chance begins.
@@ -97,27 +102,32 @@ impl OnExhausted {
 // === impl RetryBudget ===
 
 impl RetryBudget {
-    const MOST: u32 = limits::RETRY_BUDGET_MAX * limits::RETRY_BUDGET_CALLS;
-
-    /// A full one: a first burst of failures is no reason to be mean.
+    /// One try for every ten calls.
     pub fn new() -> Self {
-        Self { saved: AtomicU32::new(Self::MOST) }
+        Self::one_in(limits::RETRY_BUDGET_CALLS)
+    }
+
+    /// One try for every so many calls, and full: a first burst of failures is no reason to be mean.
+    pub fn one_in(calls: u32) -> Self {
+        let calls = calls.max(1);
+        Self { saved: AtomicU32::new(limits::RETRY_BUDGET_MAX.saturating_mul(calls)), calls }
     }
 
     /// A call has begun.
     pub fn earn(&self) {
-        let more = |saved: u32| Some((saved + 1).min(Self::MOST));
+        let most = limits::RETRY_BUDGET_MAX.saturating_mul(self.calls);
+        let more = |saved: u32| Some((saved + 1).min(most));
         let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 
     /// Gives one try back that was not made.
     pub(crate) fn refund(&self) {
-        (0..limits::RETRY_BUDGET_CALLS).for_each(|_| self.earn());
+        (0..self.calls).for_each(|_| self.earn());
     }
 
     /// Takes one try, if there is one.
     pub fn spend(&self) -> bool {
-        let less = |saved: u32| saved.checked_sub(limits::RETRY_BUDGET_CALLS);
+        let less = |saved: u32| saved.checked_sub(self.calls);
         self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 }

@@ -15,10 +15,11 @@ use hoosh_core::{
 
 use crate::attempt::{Attempted, Missed, Opening, attempt, now};
 use crate::health::{Attempt, Health};
+use crate::hedge::{Hedging, LetGo};
 use crate::hold::until_proven;
 use crate::plan::{Candidate, Plan, Query};
 use crate::random::Seed;
-use crate::retry::{RetryPolicy, Terms};
+use crate::retry::{RetryBudget, RetryPolicy, Terms};
 use crate::strategy::{Moment, Strategy, Turn};
 use crate::table::{BuildError, Group, Member, Route, RouteTable};
 
@@ -32,6 +33,8 @@ pub struct Router {
     retry: RetryPolicy,
     turns: Arc<Turns>,
     health: Arc<Health>,
+    /// What is left for asking a second one beside one that is slow.
+    hedges: Arc<RetryBudget>,
 }
 
 /// What a [`Router`] is made from, see [`Router::builder`].
@@ -44,6 +47,7 @@ pub struct RouterBuilder {
     strategy: Strategy,
     retry: RetryPolicy,
     health: Option<Arc<Health>>,
+    hedge_percent: Option<u32>,
 }
 
 /// An answer, and who gave it.
@@ -55,6 +59,8 @@ pub struct Routed<T> {
     pub candidate: Candidate,
     /// What failed before, in order.
     pub failures: Vec<UpstreamFailure>,
+    /// Who was asked beside, was slower and let go of; it may have cost something there.
+    pub let_go: Option<Candidate>,
 }
 
 #[derive(Debug)]
@@ -111,6 +117,13 @@ impl RouterBuilder {
         self
     }
 
+    /// Sets how many of a hundred calls may ask a second one beside one that is slow, where the route
+    /// [allows it](RouteOptions::hedges). Default: 5, about as many as are slower than usual.
+    pub fn hedge_percent(mut self, percent: u32) -> Self {
+        self.hedge_percent = Some(percent);
+        self
+    }
+
     /// Sets how candidates of equal priority are ordered. Default: [`Strategy::Priority`].
     pub fn strategy(mut self, strategy: Strategy) -> Self {
         self.strategy = strategy;
@@ -127,7 +140,9 @@ impl RouterBuilder {
         let health = self.health.unwrap_or_default();
         let table = RouteTable::new(self.providers, self.routes, self.aliases, &health)?;
         let (strategy, retry) = (self.strategy, self.retry);
-        Ok(Router { table: Arc::new(table), strategy, retry, turns: Arc::default(), health })
+        let percent = self.hedge_percent.unwrap_or(limits::HEDGE_PERCENT).clamp(1, 100);
+        let hedges = Arc::new(RetryBudget::one_in(100_u32.div_ceil(percent)));
+        Ok(Router { table: Arc::new(table), strategy, retry, turns: Arc::default(), health, hedges })
     }
 }
 
@@ -197,6 +212,15 @@ impl Router {
         Terms { policy: self.retry, seed: self.turns.chance(), ..Terms::default() }
     }
 
+    /// On which terms a second one is asked beside one that is slow, for an answer that streams or comes whole.
+    pub fn hedging(&self, streams: bool) -> Hedging<'_> {
+        Hedging { budget: &self.hedges, streams }
+    }
+
+    fn terms_for_whole(&self) -> Terms<'_> {
+        Terms { hedging: Some(self.hedging(false)), ..self.terms() }
+    }
+
     /// How every endpoint is.
     pub fn health(&self) -> &Arc<Health> {
         &self.health
@@ -219,7 +243,7 @@ impl Router {
     /// something there.
     pub async fn infer(&self, request: &InferenceRequest) -> Result<Routed<InferenceResponse>, HooshError> {
         let plan = self.plan(&request.into())?;
-        let answer = self.attempt(&plan, self.terms(), async |opening: Opening<'_>| {
+        let answer = self.attempt(&plan, self.terms_for_whole(), async |opening: Opening<'_>| {
             let attempt = opening.begin()?;
             let asked = opening.candidate.provider.infer(&opening.candidate.model, request).await;
             attempt.judge(asked, now())
@@ -246,16 +270,17 @@ impl Router {
             let (attempt, candidate) = (opening.begin()?, opening.candidate);
             let asked = async {
                 let stream = candidate.provider.infer_stream(&candidate.model, request).await?;
-                until_proven(stream, candidate.stream_window).await
+                until_proven(stream, candidate.options.stream_window).await
             };
             attempt.judge(asked.await, now())
         };
-        let Attempted { value: (value, mut attempt), candidate, failures } =
-            self.attempt(&plan, self.terms(), call).await?;
+        let terms = Terms { hedging: Some(self.hedging(true)), ..self.terms() };
+        let Attempted { value: (value, mut attempt), candidate, failures, let_go } =
+            self.attempt(&plan, terms, call).await?;
         attempt.first_output(now());
         let value =
             EventStream { events: Box::pin(Told { events: value.events, attempt: Some(attempt) }), ..value };
-        Ok(Routed { value, candidate: candidate.clone(), failures })
+        Ok(routed(value, candidate, failures, let_go))
     }
 
     /// Gets embeddings.
@@ -269,7 +294,7 @@ impl Router {
     /// As for [`infer`](Self::infer).
     pub async fn embed(&self, request: &EmbeddingRequest) -> Result<Routed<EmbeddingResponse>, HooshError> {
         let plan = self.plan(&request.into())?;
-        let answer = self.attempt(&plan, self.terms(), async |opening: Opening<'_>| {
+        let answer = self.attempt(&plan, self.terms_for_whole(), async |opening: Opening<'_>| {
             let attempt = opening.begin()?;
             let asked = opening.candidate.provider.embed(&opening.candidate.model, request).await;
             attempt.judge(asked, now())
@@ -300,9 +325,19 @@ impl Router {
 
 /// A whole answer has ended when it is there.
 fn answered<T>(answer: Attempted<'_, (T, Attempt)>) -> Routed<T> {
-    let Attempted { value: (value, attempt), candidate, failures } = answer;
+    let Attempted { value: (value, attempt), candidate, failures, let_go } = answer;
     attempt.succeed(now());
-    Routed { value, candidate: candidate.clone(), failures }
+    routed(value, candidate, failures, let_go)
+}
+
+fn routed<T>(
+    value: T,
+    candidate: &Candidate,
+    failures: Vec<UpstreamFailure>,
+    let_go: Option<LetGo<'_>>,
+) -> Routed<T> {
+    let let_go = let_go.map(|let_go| let_go.candidate.clone());
+    Routed { value, candidate: candidate.clone(), failures, let_go }
 }
 
 type Events = Pin<Box<dyn Stream<Item = Result<StreamEvent, UpstreamFailure>> + Send>>;
@@ -336,7 +371,7 @@ impl Stream for Told {
 impl<T> Routed<T> {
     /// How many were asked, the one who answered included.
     pub fn attempts(&self) -> usize {
-        self.failures.len() + 1
+        self.failures.len() + usize::from(self.let_go.is_some()) + 1
     }
 }
 

@@ -15,6 +15,7 @@ use crate::breaker::RestReason;
 use crate::plan::{Candidate, Plan, Resting, Seen, Way, Why};
 use crate::random::Seed;
 use crate::strategy::{Moment, Strategy, Turn};
+use crate::table::RouteOptions;
 
 /// Plays one act per call and remembers the models it was asked for.
 #[derive(Debug)]
@@ -174,6 +175,6 @@ fn candidate(name: &str) -> Candidate {
         why: Why { alias: None, way: Way::Direct, weight: 1 },
         fidelity: None,
         seen: Seen::default(),
-        stream_window: Duration::ZERO,
+        options: RouteOptions::default(),
     }
 }

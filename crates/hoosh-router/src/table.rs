@@ -55,9 +55,19 @@ pub struct Route {
     /// How often it is taken beside others of its priority, where the strategy goes by weight. Default: 1. 0: only when no
     /// other can answer.
     pub weight: u32,
+    /// What is done besides asking. Default: nothing.
+    pub options: RouteOptions,
+}
+
+/// What is done about an answer of one route that is slow or breaks, besides asking the next candidate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RouteOptions {
     /// How long a stream is held back from its first output on, so that a failure in that time is one for the next
     /// candidate. Default: not at all.
     pub stream_window: Duration,
+    /// Whether the next candidate is asked too when an answer takes longer to begin than nearly all before it (see
+    /// [`Hedging`](crate::Hedging)). Default: no, since such a call may be paid for twice.
+    pub hedges: bool,
 }
 
 /// All that is wrong with a configuration of routes, not only the first.
@@ -155,7 +165,7 @@ struct Rule {
     enabled: bool,
     fidelity: Option<Fidelity>,
     weight: u32,
-    stream_window: Duration,
+    options: RouteOptions,
 }
 
 /// What a pattern leads to.
@@ -189,7 +199,7 @@ impl Route {
             enabled: true,
             fidelity: None,
             weight: 1,
-            stream_window: Duration::ZERO,
+            options: RouteOptions::default(),
         }
     }
 }
@@ -240,7 +250,7 @@ impl RouteTable {
                 continue;
             };
             let rule = self.rules.len();
-            let &Route { priority, max_tokens_limit, enabled, fidelity, weight, stream_window, .. } = route;
+            let &Route { priority, max_tokens_limit, enabled, fidelity, weight, options, .. } = route;
             self.rules.push(Rule {
                 provider,
                 priority,
@@ -248,7 +258,7 @@ impl RouteTable {
                 enabled,
                 fidelity,
                 weight,
-                stream_window,
+                options,
             });
             let loosest = &mut self.providers[provider].loosest;
             if self.rules.get(*loosest).is_none_or(|before| before.allowance() < self.rules[rule].allowance())
@@ -316,7 +326,7 @@ impl RouteTable {
                 },
                 fidelity: self.rules[entry.rule].fidelity,
                 seen: *seen,
-                stream_window: self.rules[entry.rule].stream_window,
+                options: self.rules[entry.rule].options,
             };
             match provider.host.verdict(&candidate.model, moment.now) {
                 Verdict::Ready | Verdict::Probe => plan.candidates.push(candidate),

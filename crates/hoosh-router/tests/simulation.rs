@@ -106,7 +106,7 @@ fn simulate(strategy: Strategy) -> Seen {
             let attempt = match router.begin(candidate, seed, now) {
                 Ok(attempt) => attempt,
                 Err(until) => {
-                    failover.resting(until);
+                    failover.resting(candidate, until);
                     continue;
                 }
             };
@@ -127,7 +127,7 @@ fn simulate(strategy: Strategy) -> Seen {
             }
             let failure = UpstreamFailure::from_status(500, None, "boom");
             attempt.fail(&failure, now);
-            failover.observe(failure, now);
+            failover.observe(candidate, failure, now);
             if name == "c" {
                 row += 1;
                 if is_probe || row == POLICY.failures {

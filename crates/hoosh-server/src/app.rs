@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use hoosh_gateway::{CallRecord, Gateway, Observer, Outcome};
+use hoosh_gateway::{CallRecord, Gateway, Leg, Observer, Outcome};
 
 use crate::RunError;
 use crate::assembly::{self, Before};
@@ -100,6 +100,12 @@ fn names(config: &Config) -> BTreeMap<String, Vec<String>> {
 /// Writes one line for each call that is over.
 struct CallLog;
 
+/// Who else worked on a call, if anybody did: `hedge groq/llama3, …`.
+fn legs(record: &CallRecord) -> Option<String> {
+    let leg = |leg: &Leg| format!("{} {}/{}", leg.kind.as_str(), leg.provider, leg.model);
+    (!record.legs.is_empty()).then(|| record.legs.iter().map(leg).collect::<Vec<_>>().join(", "))
+}
+
 impl Observer for CallLog {
     fn call_settled(&self, record: &CallRecord) {
         macro_rules! log {
@@ -118,6 +124,7 @@ impl Observer for CallLog {
                     completion_tokens = record.usage.map(|usage| usage.completion_total()),
                     usage = record.usage.map(|usage| usage.provenance.as_str()),
                     cost = record.cost.map(|cost| cost.to_string()),
+                    legs = legs(record),
                     first_ms = record.time_to_first.map(|time| time.as_millis() as u64),
                     ms = record.duration.as_millis() as u64,
                     error = match &record.outcome {

@@ -74,6 +74,7 @@ pub(crate) fn router_after(config: &Config, before: Option<Before<'_>>) -> Resul
     let mut builder = Router::builder()
         .strategy(config.server.strategy)
         .retry(config.routing.retry)
+        .hedge_percent(config.routing.hedge_percent)
         .health(Arc::new(health));
     let mut errors = AssemblyErrors::default();
     for provider in &config.providers {
@@ -94,7 +95,7 @@ pub(crate) fn router_after(config: &Config, before: Option<Before<'_>>) -> Resul
             enabled: provider.enabled,
             fidelity: provider.lossy,
             weight: provider.weight,
-            stream_window: provider.stream_window,
+            options: provider.options,
             ..Route::to(name)
         });
     }

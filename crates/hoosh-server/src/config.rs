@@ -24,7 +24,7 @@ use figment::value::{Dict, Value};
 use hoosh_core::Fidelity;
 use hoosh_gateway::Fallbacks;
 use hoosh_providers::ProviderSettings;
-use hoosh_router::{BreakerPolicy, Group, QueueLimits, RetryPolicy, Strategy};
+use hoosh_router::{BreakerPolicy, Group, QueueLimits, RetryPolicy, RouteOptions, Strategy};
 use ring::digest::{SHA256, digest};
 use secrecy::SecretString;
 
@@ -133,8 +133,8 @@ pub struct Provider {
     pub cache_ttl: Option<Duration>,
     /// How often it is taken beside others, where the strategy goes by weight.
     pub weight: u32,
-    /// How long its streams are held back from their first output on.
-    pub stream_window: Duration,
+    /// What is done about its answers that are slow or break.
+    pub options: RouteOptions,
     /// How many calls it answers at once, and how many wait for that. `None`: as many as come.
     pub queue: Option<QueueLimits>,
 }
@@ -148,6 +148,8 @@ pub struct Routing {
     pub breaker: BreakerPolicy,
     /// How often one on this machine that has trouble is asked for a sign of life. `None`: never.
     pub heartbeat: Option<Duration>,
+    /// Of how many calls in a hundred a second provider may be asked beside a slow one.
+    pub hedge_percent: u32,
     /// Whom to ask when a model is too short for a call, or does not allow it.
     pub fallbacks: Fallbacks,
 }

@@ -5,11 +5,11 @@
 //! call to find out.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use hoosh_core::{FailureKind, LlmProvider, ModelInfo, limits};
 use hoosh_providers::{HttpProvider, PRESETS, Preset, ProviderSettings, Timeouts, preset};
+use hoosh_router::RouteOptions;
 use secrecy::SecretString;
 
 use crate::config::{Config, Environment, Place, Provider, default_models};
@@ -129,7 +129,7 @@ async fn probe(env: &Environment, spot: Spot) -> Result<Found, Absent> {
         lossy: None,
         cache_ttl: None,
         weight: 1,
-        stream_window: Duration::ZERO,
+        options: RouteOptions::default(),
         queue: None,
     };
     Ok(Found { provider, place: Place::Found(url) })
@@ -175,7 +175,7 @@ fn vendor(preset: &'static Preset, variable: &str, key: &str) -> Found {
         lossy: None,
         cache_ttl: None,
         weight: 1,
-        stream_window: Duration::ZERO,
+        options: RouteOptions::default(),
         queue: None,
     };
     Found { provider, place: Place::Variable(variable.to_owned()) }

@@ -45,6 +45,11 @@ impl Metrics {
             "Times that a model of a provider was let alone because it failed too often".into(),
         );
         recorder.describe_counter(
+            "hoosh_legs_total".into(),
+            None,
+            "Work on calls beside the answer's: slow ones let go of, and hedges let go of".into(),
+        );
+        recorder.describe_counter(
             "hoosh_cache_calls_total".into(),
             None,
             "Calls by what the cache did: hit, miss or bypass".into(),
@@ -137,6 +142,10 @@ impl Observer for Metrics {
             Label::new("provider", record.provider.clone().unwrap_or_default()),
         ];
         self.count("hoosh_calls_total", labels);
+        for leg in &record.legs {
+            let provider = Label::new("provider", leg.provider.clone());
+            self.count("hoosh_legs_total", vec![provider, Label::new("kind", leg.kind.as_str())]);
+        }
     }
 
     fn attempt_failed(&self, attempt: &FailedAttempt<'_>) {

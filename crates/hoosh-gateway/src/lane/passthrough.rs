@@ -43,7 +43,7 @@ pub(super) async fn ask(call: &Call, candidate: &Candidate) -> Result<Answer, Up
             let hide_usage = ask_usage && !call.head.include_usage;
             let prompt = Prompt::of(call, &candidate.model);
             let mut stream = PassedStream::new(call.dialect, bytes, tap, hide_usage, prompt);
-            stream.hold(call, &candidate.model, candidate.stream_window).await?;
+            stream.hold(call, &candidate.model, candidate.options.stream_window).await?;
             AnswerBody::Stream(Box::new(stream))
         }
     };

@@ -34,7 +34,7 @@ pub(super) async fn ask(
         return Ok(whole(call, codec, request, &candidate.model, reply));
     }
     let stream = candidate.provider.infer_stream(&candidate.model, request).await?;
-    let mut stream = until_proven(stream, candidate.stream_window).await?;
+    let mut stream = until_proven(stream, candidate.options.stream_window).await?;
     let (notes, limits) = (mem::take(&mut stream.notes), mem::take(&mut stream.limits));
     let lane = TranslatedStream {
         tells_late: fidelity != Fidelity::Silent && takes_comments(call),

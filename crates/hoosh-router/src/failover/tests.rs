@@ -4,8 +4,13 @@ use super::*;
 use crate::retry::RetryBudget;
 use crate::scripted::{failure, plan, resting};
 
-const ONCE: Terms<'_> =
-    Terms { policy: RetryPolicy::ONCE, budget: None, deadline: None, seed: crate::random::Seed(1) };
+const ONCE: Terms<'_> = Terms {
+    policy: RetryPolicy::ONCE,
+    budget: None,
+    hedging: None,
+    deadline: None,
+    seed: crate::random::Seed(1),
+};
 
 /// Walks a plan of that many candidates, who fail in these ways, and compares whom it asks.
 fn check(candidates: usize, failures: &[FailureKind], terms: Terms<'_>, expect: &[&str]) {
@@ -20,7 +25,7 @@ fn check(candidates: usize, failures: &[FailureKind], terms: Terms<'_>, expect: 
             Step::Try(candidate) => {
                 asked.push(candidate.provider.name());
                 let kind = *failures.next().expect("some failure");
-                failover.observe(failure(kind).at(candidate.provider.name()), now);
+                failover.observe(candidate, failure(kind).at(candidate.provider.name()), now);
             }
             Step::Wait(wait) => now += wait,
             Step::GiveUp => break,
@@ -78,19 +83,19 @@ fn the_providers_own_word_on_when_to_come_back_is_kept() {
     let after = |seconds| UpstreamFailure::from_status(429, Some(Duration::from_secs(seconds)), "slow down");
     let mut failover = Failover::new(&plan, Terms::default());
     assert!(matches!(failover.next(now), Step::Try(_)));
-    failover.observe(after(3), now);
+    failover.observe(&plan.candidates[0], after(3), now);
     assert!(matches!(failover.next(now), Step::Wait(wait) if wait == Duration::from_secs(3)));
     assert!(matches!(failover.next(now + Duration::from_secs(3)), Step::Try(_)));
 
     // Longer than anybody waits, or than the call has time: then the caller is told.
     let mut failover = Failover::new(&plan, Terms::default());
     failover.next(now);
-    failover.observe(after(60), now);
+    failover.observe(&plan.candidates[0], after(60), now);
     assert!(matches!(failover.next(now), Step::GiveUp));
     let deadline = Some(now + Duration::from_secs(2));
     let mut failover = Failover::new(&plan, Terms { deadline, ..Terms::default() });
     failover.next(now);
-    failover.observe(after(3), now);
+    failover.observe(&plan.candidates[0], after(3), now);
     assert!(matches!(failover.next(now), Step::GiveUp));
 }
 
@@ -111,6 +116,6 @@ fn what_is_done_when_all_are_let_alone_is_the_policys_to_say() {
     let later = now + Duration::from_secs(2);
     assert!(matches!(waiting.next(later), Step::Try(one) if one.provider.name() == "b"));
     // Somebody else was faster.
-    waiting.resting(later + Duration::from_secs(60));
+    waiting.resting(&plan.resting[1].candidate, later + Duration::from_secs(60));
     assert!(matches!(waiting.next(later), Step::Wait(wait) if wait == Duration::from_secs(2)));
 }

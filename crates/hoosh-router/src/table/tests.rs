@@ -456,7 +456,7 @@ impl Dice {
             enabled: self.below(6) > 0,
             fidelity: None,
             weight: 1,
-            stream_window: Duration::ZERO,
+            options: RouteOptions::default(),
         }
     }
 }

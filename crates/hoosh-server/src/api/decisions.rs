@@ -96,6 +96,7 @@ fn came_of(progress: &Progress) -> Map<String, Value> {
         let (result, kind, status) = match asked.result {
             AskedResult::Open => ("open", None, None),
             AskedResult::Answers => ("answers", None, None),
+            AskedResult::LetGo => ("let_go", None, None),
             AskedResult::Failed { kind, status } => ("failed", Some(kind.as_str()), status),
         };
         json!({

@@ -193,7 +193,7 @@ mod tests {
             lossy: None,
             cache_ttl: None,
             weight: 1,
-            stream_window: std::time::Duration::ZERO,
+            options: hoosh_router::RouteOptions::default(),
             queue: None,
         }
     }

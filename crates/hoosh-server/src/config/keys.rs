@@ -259,6 +259,14 @@ pub(crate) const KEYS: &[Key] = &[
               models, nothing is generated). After three without one it is not asked until it gives one. 0: never.",
     },
     Key {
+        path: "routing.hedge_percent",
+        kind: Kind::Whole { min: 1, max: 100 },
+        default: Fallback::Whole(limits::HEDGE_PERCENT as u64),
+        doc: "Calls of a hundred that may ask a second provider beside a slow one, over all providers with `hedge`; ten in \
+              advance. 5 is about as many as are slower than usual: when all have become slow it keeps their load from \
+              doubling.",
+    },
+    Key {
         path: "routing.context_fallback",
         kind: Kind::Patterns,
         default: Fallback::Empty,
@@ -366,6 +374,14 @@ pub(crate) const KEYS: &[Key] = &[
         default: Fallback::Time(Duration::ZERO),
         doc: "How long its streams are held back from their first output on, so that a failure in that time is one for the \
               next provider and the client does not see it. Every streamed answer begins that much later.",
+    },
+    Key {
+        path: "providers[].hedge",
+        kind: Kind::Switch,
+        default: Fallback::Switch(false),
+        doc: "Whether the next provider is asked too when an answer of this one takes longer to begin than 95 of 100 before \
+              it (of the latest 64, once 20 are known). The first that begins to answer is taken and the other call is cut \
+              off. Both may be paid for: `x-hoosh-cost` holds both.",
     },
     Key {
         path: "providers[].max_concurrent",

@@ -6,7 +6,7 @@ use figment::value::{Dict, Value};
 use hoosh_core::{ProviderType, limits};
 use hoosh_gateway::Fallbacks;
 use hoosh_providers::{Preset, ProviderSettings, Timeouts, preset};
-use hoosh_router::{BreakerPolicy, Canary, Group, Member, QueueLimits, RetryPolicy};
+use hoosh_router::{BreakerPolicy, Canary, Group, Member, QueueLimits, RetryPolicy, RouteOptions};
 use http::Uri;
 use secrecy::SecretString;
 
@@ -316,7 +316,10 @@ impl Reader<'_> {
             lossy: section.fidelity("lossy"),
             cache_ttl: section.time("cache_ttl_secs"),
             weight: section.whole("weight").and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
-            stream_window: section.time("stream_window_secs").unwrap_or_default(),
+            options: RouteOptions {
+                stream_window: section.time("stream_window_secs").unwrap_or_default(),
+                hedges: section.switch("hedge").unwrap_or_default(),
+            },
             queue: section.whole("max_concurrent").map(|concurrent| {
                 let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
                 let waiting = section.whole("max_waiting").map_or(limits::QUEUE_WAITING, size);
@@ -444,20 +447,21 @@ fn server(mut section: Section) -> Server {
 
 /// The same of routing.
 fn routing(mut section: Section) -> Routing {
-    let retries =
+    let small =
         |number: Option<u64>| number.and_then(|number| u32::try_from(number).ok()).unwrap_or_default();
     Routing {
         retry: RetryPolicy {
-            retries: retries(section.whole("retries")),
+            retries: small(section.whole("retries")),
             wait_max: section.time("retry_wait_secs").unwrap_or_default(),
             on_exhausted: section.on_exhausted("on_exhausted").unwrap_or_default(),
         },
         breaker: BreakerPolicy {
-            failures: retries(section.whole("failures")),
+            failures: small(section.whole("failures")),
             rest: section.time("rest_secs").unwrap_or_default(),
             rest_max: section.time("rest_max_secs").unwrap_or_default(),
         },
         heartbeat: section.time("heartbeat_secs").filter(|time| !time.is_zero()),
+        hedge_percent: small(section.whole("hedge_percent")),
         fallbacks: Fallbacks {
             context_length: section.texts("context_fallback").unwrap_or_default(),
             content_policy: section.texts("policy_fallback").unwrap_or_default(),

@@ -54,6 +54,7 @@ fn page(config: &Config) -> Page<'_> {
     page.key("routing", "rest_secs", &seconds(routing.breaker.rest));
     page.key("routing", "rest_max_secs", &seconds(routing.breaker.rest_max));
     page.key("routing", "heartbeat_secs", &seconds(routing.heartbeat.unwrap_or_default()));
+    page.key("routing", "hedge_percent", &routing.hedge_percent.to_string());
     page.key("routing", "context_fallback", &list(&routing.fallbacks.context_length));
     page.key("routing", "policy_fallback", &list(&routing.fallbacks.content_policy));
 
@@ -121,7 +122,8 @@ impl Page<'_> {
         }
         self.key(&section, "priority", &provider.priority.to_string());
         self.key(&section, "weight", &provider.weight.to_string());
-        self.key(&section, "stream_window_secs", &seconds(provider.stream_window));
+        self.key(&section, "stream_window_secs", &seconds(provider.options.stream_window));
+        self.key(&section, "hedge", &provider.options.hedges.to_string());
         if let Some(queue) = provider.queue {
             self.key(&section, "max_concurrent", &queue.concurrent.to_string());
             self.key(&section, "max_waiting", &queue.waiting.to_string());
