@@ -492,6 +492,12 @@ impl Dialect {
         }
     }
 
+    /// Whether a model of this name goes on writing a last message that is the assistant's, as far as the dialect decides it:
+    /// Claude does not from 4.6 on (platform.claude.com, "What's new in Claude 4.6", read 2026-11-24).
+    pub fn takes_prefill(self, model: &str) -> bool {
+        self != Self::Anthropic || anthropic::takes_prefill(model)
+    }
+
     /// Whether both have the same unknown fields, so that those of one can be written in the other.
     pub(crate) fn is_akin(self, other: Self) -> bool {
         use Dialect::{OllamaChat, OllamaGenerate, OpenAiChat, OpenAiCompletions};

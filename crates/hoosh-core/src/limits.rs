@@ -268,6 +268,12 @@ pub const HEDGE_SAMPLES_MIN: usize = 20;
 /// Shortest time after which somebody is found slow: 5 ms; below it is the noise of the machine.
 pub const HEDGE_WAIT_MIN: Duration = Duration::from_millis(5);
 
+/// Longest wait for somebody to go on with a stream that broke: 30 s, what clients wait for the next bytes.
+pub const CONTINUE_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Shortest text that somebody who goes on may have repeated: 32 bytes. Less than that may just be said twice.
+pub const ECHO_BYTES_MIN: usize = 32;
+
 /// Time that takes a waiting call one tier up: 10 s, about what a chat model needs for one answer.
 ///
 /// Shorter, and tiers would mean little wherever somebody waits longer than one answer takes. The lowest comes up to the

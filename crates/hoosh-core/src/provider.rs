@@ -67,6 +67,12 @@ pub trait LlmProvider: Send + Sync + fmt::Debug {
     /// Asks whether it is well, without generating anything.
     fn health_check(&self) -> BoxFuture<'_, Result<ProviderHealth, UpstreamFailure>>;
 
+    /// Whether a model of it goes on writing the last message, if that is the assistant's ("prefill"), so that it can take over
+    /// an answer that broke in the middle.
+    fn prefills(&self, _model: &str) -> bool {
+        false
+    }
+
     /// What of a request would not reach the model as it was said, see [`EventStream::notes`]. Asks nobody.
     fn preview(&self, model: &str, request: &InferenceRequest) -> Vec<FidelityNote> {
         let _ = (model, request);

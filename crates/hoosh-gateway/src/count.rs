@@ -46,6 +46,11 @@ impl Prompt {
         Self { dialect: call.dialect, body, model: model.to_owned(), history: call.history().cloned() }
     }
 
+    /// Another model reads it.
+    pub(crate) fn is_for(&mut self, model: &str) {
+        model.clone_into(&mut self.model);
+    }
+
     /// The usage of the call in which the model wrote this; of one whose prompt the provider has counted, without it.
     pub(crate) fn usage(&self, written: &str, is_prompt_known: bool) -> Option<Usage> {
         if is_prompt_known {
@@ -62,6 +67,11 @@ impl Prompt {
 /// The tokens of a whole prompt.
 pub(crate) fn prompt(model: &str, request: &InferenceRequest) -> u64 {
     Counter::new(model).prompt(request)
+}
+
+/// The tokens of a text.
+pub(crate) fn text(model: &str, text: &str) -> u64 {
+    Counter::new(model).text(text)
 }
 
 /// The usage of an answer whose provider said none.

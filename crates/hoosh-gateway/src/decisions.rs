@@ -166,24 +166,29 @@ impl Decision {
 
     /// One that is asked answers.
     pub(crate) fn answers(&self, candidate: &Candidate) {
-        self.is(candidate, AskedResult::Answers);
+        self.is(AskedResult::Open, candidate, AskedResult::Answers);
     }
 
     /// One that is asked is let go of.
     pub(crate) fn let_go(&self, candidate: &Candidate) {
-        self.is(candidate, AskedResult::LetGo);
+        self.is(AskedResult::Open, candidate, AskedResult::LetGo);
     }
 
     /// One that is asked failed.
     pub(crate) fn failed(&self, candidate: &Candidate, failure: &UpstreamFailure) {
-        self.is(candidate, AskedResult::Failed { kind: failure.kind, status: failure.status });
+        self.is(AskedResult::Open, candidate, AskedResult::from(failure));
+    }
+
+    /// The answer of one broke in the middle, and another goes on.
+    pub(crate) fn broke(&self, candidate: &Candidate, failure: &UpstreamFailure) {
+        self.is(AskedResult::Answers, candidate, AskedResult::from(failure));
     }
 
     /// Two may be asked at once, but not the same one twice.
-    fn is(&self, candidate: &Candidate, result: AskedResult) {
+    fn is(&self, before: AskedResult, candidate: &Candidate, result: AskedResult) {
         let mut progress = lock(&self.progress);
         let is_it = |asked: &&mut Asked| {
-            asked.result == AskedResult::Open
+            asked.result == before
                 && asked.model == candidate.model
                 && asked.provider.name() == candidate.provider.name()
         };
@@ -207,6 +212,12 @@ impl Decision {
             // A vector begins with room for four, which are seldom all used.
             + 4 * size_of::<Asked>()
             + KEPT_BYTES
+    }
+}
+
+impl From<&UpstreamFailure> for AskedResult {
+    fn from(failure: &UpstreamFailure) -> Self {
+        Self::Failed { kind: failure.kind, status: failure.status }
     }
 }
 

@@ -84,6 +84,15 @@ pub enum Happened {
         /// Who is asked too.
         to: Endpoint,
     },
+    /// Another candidate goes on with a stream that broke in the middle.
+    Continued {
+        /// Of which call.
+        id: RequestId,
+        /// Whose broke.
+        from: Endpoint,
+        /// Who goes on.
+        to: Endpoint,
+    },
     /// A call has to wait in line before a provider.
     Queued {
         /// Which call.
@@ -169,6 +178,8 @@ pub enum EventKind {
     FailedOver,
     /// [`Happened::Hedged`].
     Hedged,
+    /// [`Happened::Continued`].
+    Continued,
     /// [`Happened::Queued`].
     Queued,
     /// [`Happened::Admitted`].
@@ -360,6 +371,7 @@ impl Happened {
             Self::AttemptFailed { .. } => EventKind::AttemptFailed,
             Self::FailedOver { .. } => EventKind::FailedOver,
             Self::Hedged { .. } => EventKind::Hedged,
+            Self::Continued { .. } => EventKind::Continued,
             Self::Queued { .. } => EventKind::Queued,
             Self::Admitted { .. } => EventKind::Admitted,
             Self::Completed(_) => EventKind::Completed,
@@ -372,13 +384,14 @@ impl Happened {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::HealthChanged,
         Self::BreakerOpened,
         Self::RateLimited,
         Self::AttemptFailed,
         Self::FailedOver,
         Self::Hedged,
+        Self::Continued,
         Self::Queued,
         Self::Admitted,
         Self::Completed,
@@ -394,6 +407,7 @@ impl EventKind {
             Self::AttemptFailed => "attempt_failed",
             Self::FailedOver => "failed_over",
             Self::Hedged => "hedged",
+            Self::Continued => "continued",
             Self::Queued => "queued",
             Self::Admitted => "admitted",
             Self::Completed => "completed",

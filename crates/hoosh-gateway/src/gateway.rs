@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cache::{CacheUse, Found, Looked, ResponseCache};
 use crate::call::Call;
+use crate::continuation::Continuation;
 use crate::decisions::{Decision, Decisions};
 use crate::events::{EventBus, Happened, Listener};
 use crate::guard::Guard;
@@ -63,12 +64,22 @@ pub struct Fallbacks {
     pub content_policy: Vec<String>,
 }
 
+/// An answer, and what its end needs.
+struct Answered {
+    answer: Answer,
+    head: ReplyHead,
+    /// `None` where nobody was asked.
+    held: Option<Held>,
+    /// Who gives it and by which decision, where it is a stream that others may have to go on with.
+    by: Option<(Arc<Decision>, Candidate)>,
+}
+
 /// What is kept of an attempt until its answer ends.
 pub(crate) struct Held {
     /// Tells the health of who answers how it ended.
-    attempt: Attempt,
+    pub(crate) attempt: Attempt,
     /// The place among those that it answers at once.
-    permit: Option<Permit>,
+    pub(crate) permit: Option<Permit>,
 }
 
 /// Puts a [`Gateway`] together.
@@ -142,7 +153,12 @@ impl Gateway {
         call.recall(&self.responses);
         let mut settlement = Settlement::open(&call, Arc::clone(&self.observers));
         match self.run(&call, &mut settlement).await {
-            Ok((answer, head, held)) => Ok(settle(answer, head, held, call.dialect, settlement)),
+            Ok(Answered { answer, head, held, by }) => {
+                let dialect = call.dialect;
+                let continuation =
+                    by.map(|(decision, candidate)| self.continuation(call, decision, candidate));
+                Ok(settle(answer, head, held, dialect, settlement, continuation))
+            }
             Err(error) => {
                 settlement.settle(Outcome::Failed(error.clone()));
                 Err(error)
@@ -150,17 +166,13 @@ impl Gateway {
         }
     }
 
-    async fn run(
-        &self,
-        call: &Call,
-        settlement: &mut Settlement,
-    ) -> Result<(Answer, ReplyHead, Option<Held>), HooshError> {
+    async fn run(&self, call: &Call, settlement: &mut Settlement) -> Result<Answered, HooshError> {
         for guard in &self.guards {
             guard.check(call)?; // nothing is spent yet
         }
         if let Some(found) = self.look(call, settlement).await? {
             let (answer, head) = again(found, call, settlement);
-            return Ok((answer, head, None));
+            return Ok(Answered { answer, head, held: None, by: None });
         }
         // Seen once: it looks through the whole body.
         let query = needs::query(call);
@@ -204,7 +216,22 @@ impl Gateway {
             cost: None,
             queued,
         };
-        Ok((answer, head, held))
+        let is_stream = matches!(answer.body, AnswerBody::Stream(_));
+        let by = (is_stream && candidate.options.continues).then(|| (Arc::clone(decided), candidate.clone()));
+        Ok(Answered { answer, head, held, by })
+    }
+
+    /// What it takes to go on with a stream of a candidate's.
+    fn continuation(&self, call: Call, decision: Arc<Decision>, candidate: Candidate) -> Box<Continuation> {
+        Box::new(Continuation {
+            router: self.router.clone(),
+            lines: self.lines.clone(),
+            events: self.events.clone(),
+            observers: Arc::clone(&self.observers),
+            call,
+            decision,
+            wrote: vec![candidate],
+        })
     }
 
     /// Looks for an answer that can be given again; waits for one that is being asked for.
@@ -497,7 +524,7 @@ impl Gateway {
 }
 
 /// The provider was still silent when the call's time was over.
-fn out_of_time(candidate: &Candidate) -> UpstreamFailure {
+pub(crate) fn out_of_time(candidate: &Candidate) -> UpstreamFailure {
     let failure = UpstreamFailure::new(FailureKind::Timeout, "the call's time was over first");
     failure.at(candidate.provider.name())
 }
@@ -537,6 +564,7 @@ fn settle(
     mut held: Option<Held>,
     dialect: Dialect,
     mut settlement: Settlement,
+    continuation: Option<Box<Continuation>>,
 ) -> Reply {
     let body = match answer.body {
         AnswerBody::Full { body, usage } => {
@@ -553,7 +581,7 @@ fn settle(
             if let Some(held) = &mut held {
                 held.attempt.first_output(Instant::now().into_std());
             }
-            ReplyBody::Stream(ReplyStream::new(lane, dialect, settlement, held))
+            ReplyBody::Stream(ReplyStream::new(lane, dialect, settlement, held, continuation))
         }
     };
     Reply { head, body }

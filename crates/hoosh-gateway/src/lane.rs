@@ -9,12 +9,14 @@ mod embedding;
 mod passthrough;
 mod translate;
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hoosh_core::dialect::{Dialect, Operation};
 use hoosh_core::{
-    FailureKind, Fidelity, FidelityNote, InvalidRequest, NoteKind, Problem, Retry, UpstreamFailure, Usage,
+    EventStream, FailureKind, Fidelity, FidelityNote, InvalidRequest, NoteKind, Problem, Retry,
+    UpstreamFailure, Usage,
 };
 use hoosh_router::Candidate;
 use http::HeaderMap;
@@ -54,6 +56,14 @@ pub(crate) trait Lane: Send {
     /// What could not be carried since it was asked last.
     fn take_notes(&mut self) -> Vec<FidelityNote>;
 
+    /// What was written so far, if it is text alone that could be gone on with.
+    fn so_far(&self) -> Option<&str> {
+        None
+    }
+
+    /// Goes on with what another candidate writes, which was given what is there.
+    fn go_on(&mut self, _rest: Rest) {}
+
     /// Appends an error as the last event.
     fn write_problem(&mut self, problem: &Problem, out: &mut Vec<u8>);
 
@@ -62,6 +72,19 @@ pub(crate) trait Lane: Send {
 
     /// The failure that the provider itself wrote into the stream, which the caller has seen.
     fn reported(&mut self) -> Option<UpstreamFailure>;
+}
+
+/// The rest of a stream that broke.
+pub(crate) struct Rest {
+    pub(crate) stream: EventStream,
+    /// Who writes it, as `provider/model`, and who wrote what is there.
+    pub(crate) to: String,
+    pub(crate) from: String,
+    pub(crate) model: Arc<str>,
+    /// What the part that is there took.
+    pub(crate) before: Option<Usage>,
+    /// Tokens of that part in the prompt of the rest.
+    pub(crate) prefilled: u64,
 }
 
 /// What a candidate could not be told of a call. Asks nobody.
@@ -89,7 +112,10 @@ fn goes_as_it_is(call: &Call, candidate: &Candidate) -> bool {
     // Google's bodies for these may repeat the model of the URL, and must not name another.
     let repeats_model =
         matches!(call.dialect, Dialect::GeminiBatchEmbed | Dialect::GeminiCount | Dialect::GeminiEmbed);
+    // What is to be gone on with must be understood.
+    let may_be_continued = candidate.options.continues && call.head.stream;
     candidate.provider.speaks(call.dialect)
+        && !(may_be_continued && call.dialect.operation() == Operation::Inference)
         && !(repeats_model && *candidate.model != *call.head.model)
         && call.history().is_none()
         && !call.head.json_list

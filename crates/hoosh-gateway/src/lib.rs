@@ -24,6 +24,7 @@
 
 mod cache;
 mod call;
+mod continuation;
 mod count;
 mod decisions;
 mod events;

@@ -2,19 +2,22 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use futures_util::future::BoxFuture;
 use hoosh_core::dialect::Dialect;
-use hoosh_core::{FidelityNote, NanoUsd, Problem, ProblemKind, Provenance, UpstreamFailure, Usage};
+use hoosh_core::{FidelityNote, NanoUsd, Problem, ProblemKind, Provenance, Retry, UpstreamFailure, Usage};
 use http::HeaderMap;
 
 use crate::cache::CacheUse;
 use crate::call::RequestId;
+use crate::continuation::{Continuation, Continued};
 use crate::gateway::Held;
-use crate::lane::Lane;
+use crate::lane::{Lane, Rest};
 use crate::settle::{Outcome, Settlement};
 
 /// An answer.
@@ -74,6 +77,16 @@ pub struct ReplyStream {
     settlement: Box<Settlement>,
     dialect: Dialect,
     is_broken: bool,
+    /// What is done when it breaks, where the route wants it gone on with.
+    recovery: Option<Recovery>,
+}
+
+/// How it stands with going on.
+enum Recovery {
+    /// It has not broken yet.
+    Ready(Box<Continuation>),
+    /// It has, with this failure, and somebody is asked to go on.
+    Asking(BoxFuture<'static, Option<Continued>>, Box<UpstreamFailure>),
 }
 
 // === impl ReplyStream ===
@@ -84,6 +97,7 @@ impl ReplyStream {
         dialect: Dialect,
         settlement: Settlement,
         held: Option<Held>,
+        continuation: Option<Box<Continuation>>,
     ) -> Self {
         Self {
             lane: Some(lane),
@@ -91,6 +105,7 @@ impl ReplyStream {
             settlement: Box::new(settlement),
             dialect,
             is_broken: false,
+            recovery: continuation.map(Recovery::Ready),
         }
     }
 
@@ -115,8 +130,37 @@ impl ReplyStream {
         self.end(&Problem::from(&failure), Outcome::Truncated(failure))
     }
 
+    /// Has somebody asked to go on after this failure, if that can be.
+    fn is_recovering(&mut self, failure: &UpstreamFailure) -> bool {
+        let Some(Recovery::Ready(_)) = &self.recovery else { return false };
+        let text = self.lane.as_ref().and_then(|lane| lane.so_far()).map(str::to_owned);
+        let Some(text) = text.filter(|_| failure.retry != Retry::Never) else { return false };
+        let Some(Recovery::Ready(continuation)) = self.recovery.take() else { return false };
+        let failure = self.settlement.named(failure.clone());
+        self.release(Some(&failure));
+        tracing::warn!(%failure, "a stream broke, another provider is asked to go on");
+        let asking = continuation.go_on(text, failure.clone());
+        self.recovery = Some(Recovery::Asking(asking, Box::new(failure)));
+        true
+    }
+
+    /// Somebody goes on.
+    fn continue_with(&mut self, continued: Continued) {
+        let Continued { stream, candidate, held, prefilled, continuation } = continued;
+        let Some(lane) = &mut self.lane else { return };
+        let before = usage_so_far(&**lane);
+        self.settlement.note(stream.notes.iter().cloned());
+        let from = continuation.wrote_before();
+        let (to, model) = (candidate.to_string(), Arc::clone(&candidate.model));
+        lane.go_on(Rest { stream, to, from, model, before, prefilled });
+        self.settlement.continued_by(&candidate, before);
+        self.held = Some(Box::new(held));
+        self.recovery = Some(Recovery::Ready(continuation));
+    }
+
     fn end(&mut self, problem: &Problem, outcome: Outcome) -> Bytes {
         self.is_broken = true;
+        self.recovery = None;
         let mut out = Vec::with_capacity(256);
         if let Some(mut lane) = self.lane.take() {
             lane.write_problem(problem, &mut out);
@@ -135,13 +179,17 @@ impl ReplyStream {
 
     /// Takes over from a lane that is over what it has for the books.
     fn account(&mut self, lane: &mut dyn Lane, is_whole: bool) {
-        let seen = lane.usage();
-        self.settlement.usage = match seen {
-            Some(seen) if is_whole => Some(seen),
-            Some(seen) => Some(early(seen, lane.counted(Some(&seen)))),
-            None => lane.counted(None),
-        };
+        let whole = lane.usage().filter(|_| is_whole);
+        self.settlement.usage = whole.or_else(|| usage_so_far(lane));
         self.settlement.note(lane.take_notes());
+    }
+}
+
+/// The usage of a stream that is not over.
+fn usage_so_far(lane: &dyn Lane) -> Option<Usage> {
+    match lane.usage() {
+        Some(seen) => Some(early(seen, lane.counted(Some(&seen)))),
+        None => lane.counted(None),
     }
 }
 
@@ -162,6 +210,15 @@ impl Stream for ReplyStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let this = &mut *self;
+        if let Some(Recovery::Asking(asking, failure)) = &mut this.recovery {
+            match ready!(asking.as_mut().poll(cx)) {
+                Some(continued) => this.continue_with(continued),
+                None => {
+                    let failure = (**failure).clone();
+                    return Poll::Ready(Some(this.broken(failure)));
+                }
+            }
+        }
         let Some(lane) = this.lane.as_mut() else { return Poll::Ready(None) };
         let polled = lane.poll_bytes(cx);
         this.settlement.usage = lane.usage();
@@ -171,10 +228,14 @@ impl Stream for ReplyStream {
                 this.settlement.give(&bytes);
                 Poll::Ready(Some(bytes))
             }
-            Poll::Ready(Some(Err(failure))) => Poll::Ready(Some(this.broken(failure))),
+            Poll::Ready(Some(Err(failure))) => match this.is_recovering(&failure) {
+                true => self.poll_next(cx),
+                false => Poll::Ready(Some(this.broken(failure))),
+            },
             Poll::Ready(None) => {
-                let reported = lane.reported();
+                let mut reported = None;
                 if let Some(mut lane) = this.lane.take() {
+                    reported = lane.reported();
                     this.account(&mut *lane, reported.is_none());
                 }
                 let failure = reported.map(|failure| this.settlement.named(failure));

@@ -98,6 +98,8 @@ pub enum LegKind {
     Slow,
     /// It was asked beside a slow one, and let go of since that one was faster in the end.
     Hedge,
+    /// Its stream broke in the middle, and another one went on with it.
+    Broken,
 }
 
 /// How a call ended.
@@ -150,6 +152,7 @@ impl LegKind {
         match self {
             Self::Slow => "slow",
             Self::Hedge => "hedge",
+            Self::Broken => "broken",
         }
     }
 }
@@ -290,16 +293,36 @@ impl Settlement {
             provenance: Provenance::Estimated,
             ..Usage::default()
         });
-        let cost = cost(&*candidate.provider, &candidate.model, usage.as_ref());
-        if let Some(record) = &mut self.record {
-            record.legs.push(Leg {
-                provider: candidate.provider.name().to_owned(),
-                model: candidate.model.as_ref().to_owned(),
-                kind: if is_hedge { LegKind::Hedge } else { LegKind::Slow },
-                usage,
-                cost,
-            });
+        let kind = if is_hedge { LegKind::Hedge } else { LegKind::Slow };
+        self.leg(&*candidate.provider, &candidate.model, kind, usage);
+    }
+
+    /// The stream of who answers broke after so much, and another one goes on with it.
+    pub(crate) fn continued_by(&mut self, candidate: &Candidate, before: Option<Usage>) {
+        let model = self.record.as_mut().and_then(|record| record.model_used.take());
+        if let (Some(provider), Some(model)) = (self.provider.take(), model) {
+            self.leg(&*provider, &model, LegKind::Broken, before);
         }
+        // What two have written is nobody's answer to the question.
+        self.keeping = None;
+        self.usage = None;
+        let first = self.record.as_ref().and_then(|record| record.time_to_first);
+        self.ask();
+        self.answered_by(&candidate.provider, &candidate.model);
+        if let Some(record) = &mut self.record {
+            record.time_to_first = first;
+        }
+    }
+
+    fn leg(&mut self, provider: &dyn LlmProvider, model: &str, kind: LegKind, usage: Option<Usage>) {
+        let Some(record) = &mut self.record else { return };
+        record.legs.push(Leg {
+            provider: provider.name().to_owned(),
+            model: model.to_owned(),
+            kind,
+            usage,
+            cost: cost(provider, model, usage.as_ref()),
+        });
     }
 
     /// What the usage seen so far costs, and the legs.

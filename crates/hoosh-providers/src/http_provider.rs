@@ -298,6 +298,11 @@ impl LlmProvider for HttpProvider {
         self.preset.local
     }
 
+    fn prefills(&self, model: &str) -> bool {
+        let first = self.preset.dialects.first();
+        self.preset.prefills && first.is_some_and(|dialect| dialect.takes_prefill(model))
+    }
+
     fn infer<'a>(
         &'a self,
         model: &'a str,

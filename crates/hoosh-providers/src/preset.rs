@@ -32,6 +32,8 @@ pub struct Preset {
     pub models: &'static [&'static str],
     /// Whether it runs on this machine or network.
     pub local: bool,
+    /// Whether its models go on writing a last message that is the assistant's; the dialect may know better by the model.
+    pub prefills: bool,
     /// How it departs from the dialect.
     pub quirks: Quirks,
     /// Where this row's facts are from, and when they were read.
@@ -120,6 +122,7 @@ const LOCAL: Preset = Preset {
     listing: ListingForm::OpenAi,
     models: &[],
     local: true,
+    prefills: false,
     // Of servers in many builds some close after the finish reason without a last word; that the body itself ended
     // properly is HTTP's to say.
     quirks: Quirks { done_optional: true, ..Quirks::NONE },
@@ -152,6 +155,7 @@ pub static PRESETS: &[Preset] = &[
         dialects: &[Dialect::Anthropic, Dialect::AnthropicCount],
         listing: ListingForm::Anthropic,
         models: &["claude-*"],
+        prefills: true,
         source: "docs.anthropic.com/en/api/messages, 2026-11-24",
         ..REMOTE
     },
@@ -236,6 +240,8 @@ pub static PRESETS: &[Preset] = &[
             Dialect::Anthropic,
             Dialect::AnthropicCount,
         ],
+        // Unless it runs with --no-prefill-assistant (llama.cpp pull 13608).
+        prefills: true,
         source: "llama.cpp tools/server README; recorded from xllamacpp 2026.10, 2026-11-23",
         ..LOCAL
     },
@@ -304,6 +310,8 @@ pub static PRESETS: &[Preset] = &[
             Dialect::OpenAiCompletions,
             Dialect::OpenAiEmbeddings,
         ],
+        // Its templates leave a last message of the assistant's open.
+        prefills: true,
         listing: ListingForm::Ollama,
         source: "docs.ollama.com/api; recorded from a build of 2026-08, 2026-11-24",
         ..LOCAL

@@ -239,6 +239,11 @@ impl Candidate {
     pub fn cost(&self, query: &Query<'_>) -> Option<NanoUsd> {
         filter::cost(&*self.provider, &self.model, query)
     }
+
+    /// Whether it can go on with an answer that another has begun.
+    pub fn prefills(&self) -> bool {
+        self.options.prefills.unwrap_or_else(|| self.provider.prefills(&self.model))
+    }
 }
 
 /// `provider/model`, which a caller can write to get just this one.

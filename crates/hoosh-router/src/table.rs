@@ -68,6 +68,12 @@ pub struct RouteOptions {
     /// Whether the next candidate is asked too when an answer takes longer to begin than nearly all before it (see
     /// [`Hedging`](crate::Hedging)). Default: no, since such a call may be paid for twice.
     pub hedges: bool,
+    /// Whether a stream that breaks in the middle is gone on with at a candidate that can. Default: no, since such an answer is
+    /// from two models.
+    pub continues: bool,
+    /// Whether models there go on writing a last message that is the assistant's. Default: as the
+    /// [provider](hoosh_core::LlmProvider::prefills) says.
+    pub prefills: Option<bool>,
 }
 
 /// All that is wrong with a configuration of routes, not only the first.

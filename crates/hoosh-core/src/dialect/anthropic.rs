@@ -21,6 +21,11 @@ use crate::response::InferenceResponse;
 
 pub(super) struct Anthropic;
 
+/// Whether a model of this name goes on with a last message that is the assistant's.
+pub(super) fn takes_prefill(model: &str) -> bool {
+    model::Version::of(model).takes_prefill()
+}
+
 impl Codec for Anthropic {
     fn decode_request(&self, body: &[u8]) -> Result<InferenceRequest, InvalidRequest> {
         request::decode::decode(body)

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use hoosh_core::dialect::{Codec, Dialect, EncodeStream, StreamForm};
 use hoosh_core::{
     Choice, EventStream, FailureKind, Fidelity, FidelityNote, FinishReason, InferenceRequest,
-    InferenceResponse, Problem, Role, StreamEvent, UpstreamFailure, Usage, limits,
+    InferenceResponse, Problem, Provenance, Role, StreamEvent, UpstreamFailure, Usage, limits,
 };
 use hoosh_router::{Candidate, until_proven};
 use http::HeaderMap;
 
-use super::{Answer, AnswerBody, Lane, cannot_translate};
+use super::{Answer, AnswerBody, Lane, Rest, cannot_translate};
 use crate::call::Call;
 use crate::count::{self, Prompt};
 use crate::responses::Keeper;
@@ -46,6 +46,10 @@ pub(super) async fn ask(
         prompt: Prompt::of(call, &candidate.model),
         written: String::new(),
         bytes: 0,
+        text: candidate.options.continues.then(String::new),
+        marks: takes_comments(call),
+        before: None,
+        ready: Vec::new(),
     };
     Ok(Answer { body: AnswerBody::Stream(Box::new(lane)), notes, limits })
 }
@@ -123,13 +127,52 @@ struct TranslatedStream {
     written: String,
     /// How much it wrote: some dialects and the store of answers need the whole at its end.
     bytes: usize,
+    /// What was written so far, while that is text alone and somebody may have to go on with it.
+    text: Option<String>,
+    /// Whether it is told in a comment that somebody else goes on.
+    marks: bool,
+    /// Whoever wrote before: what it took, and the tokens of it that were read again.
+    before: Option<Before>,
+    /// What goes out next.
+    ready: Vec<u8>,
     /// Keeps the conversation at the end, in the dialect that can go on from it.
     keeper: Option<Keeper>,
+}
+
+/// What another one wrote of a stream.
+struct Before {
+    usage: Option<Usage>,
+    prefilled: u64,
+}
+
+impl Before {
+    /// The usage of both, as the caller is told it: the prompt once, and all that was written.
+    fn with(&self, rest: Usage) -> Usage {
+        let before = self.usage.unwrap_or_default();
+        Usage {
+            input: before.input.or(rest.input.map(|input| input.saturating_sub(self.prefilled))),
+            output: Some(before.output.unwrap_or(0).saturating_add(rest.output.unwrap_or(0))),
+            provenance: Provenance::Estimated,
+            ..rest
+        }
+    }
 }
 
 impl TranslatedStream {
     fn event(&mut self, event: StreamEvent, out: &mut Vec<u8>) {
         self.bytes += event.content_bytes();
+        self.note_text(&event);
+        let event = match (event, &self.before) {
+            // It has begun, and who goes on has no word in that.
+            (StreamEvent::Start { .. }, Some(_)) => return,
+            (StreamEvent::Usage(usage), Some(before)) => {
+                self.usage = Some(usage);
+                let both = StreamEvent::Usage(before.with(usage));
+                self.encoder.event(&both, out);
+                return;
+            }
+            (event, _) => event,
+        };
         match &event {
             StreamEvent::Usage(usage) => self.usage = Some(*usage),
             StreamEvent::Text { delta, .. }
@@ -144,6 +187,28 @@ impl TranslatedStream {
         self.encoder.event(&event, out);
         if let Some(keeper) = &mut self.keeper {
             keeper.event(event);
+        }
+    }
+
+    /// Follows the text that somebody may have to go on with.
+    fn note_text(&mut self, event: &StreamEvent) {
+        let Some(text) = &mut self.text else { return };
+        let goes_on = match event {
+            StreamEvent::Text { choice: 0, delta } => {
+                text.push_str(delta);
+                text.len() <= limits::COUNTED_TEXT_BYTES_MAX
+            }
+            // It is over when text follows, and nothing is signed.
+            StreamEvent::Reasoning { choice: 0, .. } => text.is_empty(),
+            StreamEvent::PartEnd { choice: 0 } => text.is_empty(),
+            StreamEvent::Start { .. }
+            | StreamEvent::Usage(_)
+            | StreamEvent::Extra { .. }
+            | StreamEvent::Logprobs { .. } => true,
+            _ => false,
+        };
+        if !goes_on {
+            self.text = None;
         }
     }
 
@@ -176,7 +241,7 @@ impl TranslatedStream {
 impl Lane for TranslatedStream {
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamFailure>>> {
         let this = self;
-        let mut out = Vec::new();
+        let mut out = mem::take(&mut this.ready);
         loop {
             let Some(stream) = this.stream.as_mut() else { return Poll::Ready(None) };
             match stream.events.as_mut().poll_next(cx) {
@@ -215,7 +280,34 @@ impl Lane for TranslatedStream {
     }
 
     fn counted(&self, seen: Option<&Usage>) -> Option<Usage> {
-        self.prompt.usage(&self.written, seen.is_some_and(|seen| seen.input.is_some()))
+        let counted = self.prompt.usage(&self.written, seen.is_some_and(|seen| seen.input.is_some()))?;
+        let prefilled = self.before.as_ref().map_or(0, |before| before.prefilled);
+        Some(Usage { input: counted.input.map(|input| input.saturating_add(prefilled)), ..counted })
+    }
+
+    fn so_far(&self) -> Option<&str> {
+        self.text.as_deref().filter(|text| !text.trim().is_empty())
+    }
+
+    fn go_on(&mut self, rest: Rest) {
+        let Rest { stream, to, from, model, before, prefilled } = rest;
+        if self.marks {
+            self.ready.extend_from_slice(format!(": x-hoosh-continued: from={from}; to={to}\n\n").as_bytes());
+        }
+        // What others wrote before is read again too.
+        let written = before.map(|usage| Usage {
+            output: Some(
+                usage.output.unwrap_or(0)
+                    + self.before.as_ref().and_then(|one| one.usage?.output).unwrap_or(0),
+            ),
+            input: self.before.as_ref().and_then(|one| one.usage?.input).or(usage.input),
+            ..usage
+        });
+        self.before = Some(Before { usage: written, prefilled });
+        self.prompt.is_for(&model);
+        self.written.clear();
+        self.usage = None;
+        self.stream = Some(stream);
     }
 
     fn take_notes(&mut self) -> Vec<FidelityNote> {

@@ -175,7 +175,9 @@ fn data(happened: &Happened) -> Data<'_> {
         Happened::AttemptFailed { id, endpoint, kind, status } => {
             Data { kind: Some(kind), status: *status, ..of(id, endpoint) }
         }
-        Happened::FailedOver { id, from, to } | Happened::Hedged { id, from, to } => {
+        Happened::FailedOver { id, from, to }
+        | Happened::Hedged { id, from, to }
+        | Happened::Continued { id, from, to } => {
             Data { from_provider: Some(&from.provider), from_model: Some(&from.model), ..of(id, to) }
         }
         Happened::Queued { id, endpoint, position } => Data { position: Some(*position), ..of(id, endpoint) },

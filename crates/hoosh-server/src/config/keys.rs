@@ -384,6 +384,20 @@ pub(crate) const KEYS: &[Key] = &[
               off. Both may be paid for: `x-hoosh-cost` holds both.",
     },
     Key {
+        path: "providers[].continue_streams",
+        kind: Kind::Switch,
+        default: Fallback::Switch(false),
+        doc: "Whether a stream of it that breaks in the middle of text is gone on with by the next provider whose models can \
+              (`prefill`), given what was written so far. A comment in the stream says so. Not inside a tool call, a JSON \
+              schema or signed thinking. Such streams are translated even where they could be passed on as they are.",
+    },
+    Key {
+        path: "providers[].prefill",
+        kind: Kind::Switch,
+        default: Fallback::Open("yes for llama.cpp, Ollama and Claude before 4.6, else no"),
+        doc: "Whether its models go on writing the last message of a request where that is the assistant's.",
+    },
+    Key {
         path: "providers[].max_concurrent",
         kind: Kind::Whole { min: 1, max: 1_000_000 },
         default: Fallback::Open("no limit"),

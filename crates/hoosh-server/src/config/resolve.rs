@@ -319,6 +319,8 @@ impl Reader<'_> {
             options: RouteOptions {
                 stream_window: section.time("stream_window_secs").unwrap_or_default(),
                 hedges: section.switch("hedge").unwrap_or_default(),
+                continues: section.switch("continue_streams").unwrap_or_default(),
+                prefills: section.switch("prefill"),
             },
             queue: section.whole("max_concurrent").map(|concurrent| {
                 let size = |number| usize::try_from(number).unwrap_or(usize::MAX);

@@ -124,6 +124,10 @@ impl Page<'_> {
         self.key(&section, "weight", &provider.weight.to_string());
         self.key(&section, "stream_window_secs", &seconds(provider.options.stream_window));
         self.key(&section, "hedge", &provider.options.hedges.to_string());
+        self.key(&section, "continue_streams", &provider.options.continues.to_string());
+        if let Some(prefills) = provider.options.prefills {
+            self.key(&section, "prefill", &prefills.to_string());
+        }
         if let Some(queue) = provider.queue {
             self.key(&section, "max_concurrent", &queue.concurrent.to_string());
             self.key(&section, "max_waiting", &queue.waiting.to_string());

@@ -100,6 +100,8 @@ fn every_key_is_read() {
         max_tokens_limit = 4096
         cache_ttl_secs = 0
         hedge = true
+        continue_streams = true
+        prefill = false
         connect_timeout_secs = 1
         first_byte_timeout_secs = 2
         idle_timeout_secs = 3
@@ -138,6 +140,7 @@ fn every_key_is_read() {
     assert_eq!((provider.priority, provider.enabled, provider.max_tokens_limit), (1, true, Some(4096)));
     assert_eq!(provider.cache_ttl, Some(Duration::ZERO));
     assert!(provider.options.hedges && provider.options.stream_window.is_zero());
+    assert_eq!((provider.options.continues, provider.options.prefills), (true, Some(false)));
     assert_eq!(provider.models, ["llama*", "x"]);
     let times = Timeouts { connect: secs(1.0), first_byte: secs(2.0), idle: secs(3.0), total: secs(4.5) };
     assert_eq!(provider.settings.timeouts, times);

@@ -48,6 +48,11 @@ impl Version {
         self.is_from((4, 1))
     }
 
+    /// Goes on with a last message that is the assistant's.
+    pub(super) fn takes_prefill(self) -> bool {
+        !self.is_from((4, 6))
+    }
+
     /// Takes instructions in the middle of a conversation.
     pub(super) fn takes_system_turns(self) -> bool {
         self.is_from((4, 8))
@@ -57,6 +62,20 @@ impl Version {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prefill_ends_with_4_6() {
+        for (model, expect) in [
+            ("claude-3-5-haiku-latest", true),
+            ("claude-opus-4-20250514", true),
+            ("claude-sonnet-4-5-20250929", true),
+            ("claude-opus-4-6", false),
+            ("claude-opus-5", false),
+            ("somebody-elses", true),
+        ] {
+            assert_eq!(Version::of(model).takes_prefill(), expect, "{model}");
+        }
+    }
 
     #[test]
     fn versions_are_read_from_names() {

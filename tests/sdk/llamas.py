@@ -1,0 +1,81 @@
+"""Real llama-servers and a gateway before them, for the tests that kill one.
+
+HOOSH_BIN and what examples/llama/install.sh prints are in the environment.
+"""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+
+def free_ports(count):
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    return [one.getsockname()[1] for one in held]
+
+
+def llama(port):
+    arguments = ["-m", os.environ["LLAMA_CHAT_MODEL"], "--alias", "m", "--port", str(port), "-t", "1", "-np", "4"]
+    return subprocess.Popen(
+        [os.environ["LLAMA_PYTHON"], os.environ["LLAMA_SERVER"], *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def wait_for(port, path, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+            connection.request("GET", path)
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.1)
+    sys.exit(f"nobody answers {path} at port {port}")
+
+
+class Pair:
+    """Two servers called `a` and `b`, and a gateway before them; all of them end with it."""
+
+    def __init__(self, settings, of_each=""):
+        self.ports = dict(zip("ab", free_ports(2)))
+        [self.port] = free_ports(1)
+        self.servers = {name: llama(port) for name, port in self.ports.items()}
+        self.config = tempfile.NamedTemporaryFile("w", suffix=".toml")
+        self.config.write(f"[server]\nport = {self.port}\n{settings}\n")
+        for name, port in self.ports.items():
+            self.config.write(
+                f'[[providers]]\ntype = "llamacpp"\nname = "{name}"\nbase_url = "http://127.0.0.1:{port}"\n'
+                f'models = ["m"]\n{of_each}\n'
+            )
+        self.config.flush()
+        self.gateway = None
+
+    def __enter__(self):
+        for port in self.ports.values():
+            wait_for(port, "/health")
+        self.gateway = subprocess.Popen(
+            [os.environ["HOOSH_BIN"], "serve", "--config", self.config.name],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_for(self.port, "/v1/health")
+        return self
+
+    def __exit__(self, *_):
+        for process in [*self.servers.values(), *([self.gateway] if self.gateway else [])]:
+            process.kill()
+            process.wait()
+
+    def kill(self, name):
+        self.servers[name].kill()
+        self.servers[name].wait()
+
+    def start_again(self, name):
+        self.servers[name] = llama(self.ports[name])
