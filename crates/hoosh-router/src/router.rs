@@ -118,7 +118,7 @@ impl RouterBuilder {
     }
 
     /// Sets how many of a hundred calls may ask a second one beside one that is slow, where the route
-    /// [allows it](RouteOptions::hedges). Default: 5, about as many as are slower than usual.
+    /// [allows it](crate::RouteOptions::hedges). Default: 5, about as many as are slower than usual.
     pub fn hedge_percent(mut self, percent: u32) -> Self {
         self.hedge_percent = Some(percent);
         self
