@@ -23,6 +23,7 @@ mod routing;
 mod streams;
 mod translation;
 mod vendors;
+mod waiting;
 mod zero_config;
 
 use testkit::{Hoosh, Upstream};

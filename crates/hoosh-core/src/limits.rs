@@ -325,6 +325,10 @@ pub const CACHE_WAIT_TIME_MAX: Duration = Duration::from_secs(600);
 /// while nobody listens nothing is kept.
 pub const EVENTS_KEPT_MAX: usize = 1_024;
 
+/// How often the client of a stream that has not begun is told that its call waits: every 15 s, as the HTML standard
+/// advises against proxies that close silent connections (HTML Living Standard, 9.2.7).
+pub const WAITING_COMMENT_INTERVAL: Duration = Duration::from_secs(15);
+
 /// Listeners of `GET /v1/events` at once: 64. Each is woken by each event, on the task of the call that tells it.
 pub const EVENT_LISTENERS_MAX: usize = 64;
 

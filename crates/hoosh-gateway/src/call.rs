@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::cache::CacheControl;
 use crate::count;
+use crate::lines::PlaceInLine;
 use crate::responses::{Keeper, Responses, Turn};
 
 /// One call on its way.
@@ -44,6 +45,8 @@ pub struct Call {
     pub session: Option<String>,
     /// Its place in line where it has to wait.
     pub tier: Tier,
+    /// Where it is in line is put there, for whoever wants to know; `None`: nobody does.
+    pub place: Option<Arc<PlaceInLine>>,
     /// What its caller wants of the cache.
     pub cache: CacheControl,
     /// The answer that the request goes on from, if it names one.
@@ -110,6 +113,7 @@ impl Call {
             max_cost: None,
             session: None,
             tier: Tier::default(),
+            place: None,
             cache: CacheControl::ANY,
             previous: None,
             history: None,

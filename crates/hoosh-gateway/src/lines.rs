@@ -1,11 +1,11 @@
 //! The lines that calls wait in before providers that answer only so many at once.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hoosh_core::{FailureKind, Fault, Retry, UpstreamFailure};
-use hoosh_router::{Candidate, Entry, Permit, Queue, QueueLimits, QueueRefusal, QueueStatus, Ticket};
+use hoosh_router::{Candidate, Entry, Permit, Place, Queue, QueueLimits, QueueRefusal, QueueStatus, Ticket};
 use tokio::time::{Instant, timeout_at};
 
 use crate::call::Call;
@@ -79,6 +79,9 @@ impl Lines {
             Entry::Admitted(permit) => return Ok((Some(permit), Duration::ZERO)),
             Entry::Waiting(waiting) => waiting,
         };
+        if let Some(place) = &call.place {
+            place.take(waiting.place());
+        }
         tracing::debug!(id = %call.id, provider, position = waiting.position(), "waits in line");
         events.tell(|| Happened::Queued {
             id: call.id.clone(),
@@ -97,6 +100,30 @@ impl Lines {
         let waited = begin.elapsed();
         events.tell(|| Happened::Admitted { id: call.id.clone(), endpoint: candidate.into(), waited });
         Ok((Some(permit), waited))
+    }
+}
+
+/// Where a call is in line, if it is: for whoever tells its client so while it waits.
+#[derive(Debug, Default)]
+pub struct PlaceInLine(Mutex<Option<Place>>);
+
+impl PlaceInLine {
+    /// How many get in before it, as things stand; `None`: it is in no line.
+    pub fn position(&self) -> Option<usize> {
+        self.place()?.position()
+    }
+
+    /// How long it has to wait from now, by what calls took so far; `None`: nobody knows, or it is in no line.
+    pub fn expected_wait(&self) -> Option<Duration> {
+        self.place()?.expected_wait()
+    }
+
+    fn take(&self, place: Place) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    }
+
+    fn place(&self) -> Option<Place> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

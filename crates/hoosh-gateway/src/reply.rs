@@ -119,8 +119,13 @@ impl ReplyStream {
     pub fn stop(&mut self) -> Option<Bytes> {
         // One that has said its last word is over, whatever its provider still does.
         let _open = self.lane.as_ref().filter(|lane| !lane.is_done())?;
+        Some(self.end(&Self::stopped(), Outcome::Stopped))
+    }
+
+    /// What is told of an answer that the stop of the gateway ends.
+    pub fn stopped() -> Problem {
         let message = "the gateway stops before the end of this answer; ask again";
-        Some(self.end(&Problem::new(ProblemKind::Unavailable, "stopping", message), Outcome::Stopped))
+        Problem::new(ProblemKind::Unavailable, "stopping", message)
     }
 
     /// The last bytes of a stream that broke: an error event.

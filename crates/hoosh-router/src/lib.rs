@@ -84,7 +84,7 @@ pub use hold::{until_output, until_proven};
 pub use near::near;
 pub use plan::{Candidate, Naming, Objection, PassedOver, Plan, Query, Resting, Seen, Way, Why};
 pub use queue::{
-    Entry, Permit, Queue, QueueLimits, QueueRefusal, QueueStatus, Ticket, Tier, UnknownTier, Waiting,
+    Entry, Permit, Place, Queue, QueueLimits, QueueRefusal, QueueStatus, Ticket, Tier, UnknownTier, Waiting,
 };
 pub use random::Seed;
 pub use retry::{OnExhausted, RetryBudget, RetryPolicy, Terms};

@@ -118,11 +118,17 @@ pub enum Entry {
 #[derive(Debug)]
 #[must_use = "dropping it gives the place away"]
 pub struct Waiting {
-    queue: Arc<Queue>,
-    id: Id,
+    place: Place,
     bell: Arc<Bell>,
     /// Whether the permit was handed out.
     has_permit: bool,
+}
+
+/// Where a call is in line, for others than the one that waits: it holds no place.
+#[derive(Debug, Clone)]
+pub struct Place {
+    queue: Arc<Queue>,
+    id: Id,
 }
 
 /// A slot. Whoever holds it may run one call; keep it to the end of the stream.
@@ -213,7 +219,8 @@ impl Queue {
         };
         let bell = Arc::<Bell>::default();
         state.bells.insert(id, Arc::clone(&bell));
-        Ok(Entry::Waiting(Waiting { queue: Arc::clone(self), id, bell, has_permit: false }))
+        let place = Place { queue: Arc::clone(self), id };
+        Ok(Entry::Waiting(Waiting { place, bell, has_permit: false }))
     }
 
     /// How it stands.
@@ -265,17 +272,18 @@ impl Waiting {
     /// How many get in before it as things stand, leaving ageing aside. 0: it is next, or in already. Takes time with
     /// their number.
     pub fn position(&self) -> usize {
-        self.queue.state().line.position(self.id).unwrap_or(0)
+        self.place.position().unwrap_or(0)
     }
 
     /// How long it has to wait from now, by what calls took so far. `None` as long as none has
     /// [finished](Permit::finish).
     pub fn expected_wait(&self) -> Option<Duration> {
-        let state = self.queue.state();
-        match state.line.position(self.id) {
-            Some(ahead) => state.line.wait_behind(ahead),
-            None => Some(Duration::ZERO),
-        }
+        self.place.expected_wait()
+    }
+
+    /// Where it is, for others to look at while it waits.
+    pub fn place(&self) -> Place {
+        self.place.clone()
     }
 }
 
@@ -291,7 +299,7 @@ impl Future for Waiting {
         self.bell.waker.register(context.waker());
         let Some(admitted) = self.bell.rung.get().copied() else { return Poll::Pending };
         self.has_permit = true;
-        Poll::Ready(Permit::new(&self.queue, admitted))
+        Poll::Ready(Permit::new(&self.place.queue, admitted))
     }
 }
 
@@ -300,12 +308,30 @@ impl Drop for Waiting {
         if self.has_permit {
             return;
         }
-        let id = self.id;
-        self.queue.ring(|state| {
-            state.bells.remove(&id);
+        let Place { queue, id } = &self.place;
+        queue.ring(|state| {
+            state.bells.remove(id);
             // Not in line any more: it was let in and never knew.
-            (if state.line.leave(id) { None } else { state.line.release() }, None)
+            (if state.line.leave(*id) { None } else { state.line.release() }, None)
         });
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// How many get in before it, as [`Waiting::position`]; `None`: it is in line no more.
+    pub fn position(&self) -> Option<usize> {
+        self.queue.state().line.position(self.id)
+    }
+
+    /// As [`Waiting::expected_wait`]. Zero if it is in line no more.
+    pub fn expected_wait(&self) -> Option<Duration> {
+        let state = self.queue.state();
+        match state.line.position(self.id) {
+            Some(ahead) => state.line.wait_behind(ahead),
+            None => Some(Duration::ZERO),
+        }
     }
 }
 

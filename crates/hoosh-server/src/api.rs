@@ -11,13 +11,15 @@ mod models;
 pub(crate) mod ollama;
 pub(crate) mod queue;
 pub(crate) mod reload;
+mod waiting;
 pub(crate) mod wishes;
 
 pub(crate) use call::call;
 pub(crate) use health::{endpoints_health, health, providers_health};
 pub(crate) use models::{model, models};
 
-use http::header::CONTENT_TYPE;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
@@ -35,8 +37,22 @@ pub(crate) fn metrics(app: &App) -> Response<ResponseBody> {
     response
 }
 
+/// The kind of a stream of server-sent events (HTML Living Standard, 9.2).
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// An answer that comes bit by bit.
+fn streamed(content_type: &'static str, body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // nginx in front of us would otherwise hold it back.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
 /// An answer of JSON that is written already.
-fn written(body: Vec<u8>) -> Response<ResponseBody> {
+fn written(body: impl Into<Bytes>) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::full(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

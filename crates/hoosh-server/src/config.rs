@@ -94,6 +94,8 @@ pub struct Server {
     pub drain_timeout: Duration,
     /// Time for a client to send its request body.
     pub body_timeout: Duration,
+    /// How long a streamed call waits before its client is told so, and how often after that. `None`: it is not told.
+    pub waiting_comment: Option<Duration>,
     /// Connections served at once.
     pub max_connections: usize,
     /// Origins of web pages that may call; `*` for any. Empty: none.

@@ -229,7 +229,7 @@ async fn answer(
 
 async fn route(
     live: &Live,
-    app: &App,
+    app: &Arc<App>,
     is_from_here: bool,
     id: &RequestId,
     request: Request<Incoming>,

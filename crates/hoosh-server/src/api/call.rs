@@ -1,13 +1,17 @@
 //! Inferences and embeddings: bytes to a [`Call`], a [`Reply`] to bytes.
 
+use std::sync::Arc;
+
 use hoosh_core::FidelityNote;
 use hoosh_core::dialect::{Dialect, RequestLine, StreamForm};
-use hoosh_gateway::{CacheControl, Call, CallerId, Reply, ReplyBody, RequestId};
-use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
+use hoosh_gateway::{CacheControl, Call, CallerId, Reply, ReplyBody, ReplyHead, RequestId};
+use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, EXPECT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
+use super::waiting::{self, Answer};
 use super::wishes::Wishes;
+use super::{EVENT_STREAM, streamed, written};
 use crate::app::App;
 use crate::http::body::{self, ResponseBody};
 use crate::http::error::ServerError;
@@ -17,7 +21,7 @@ use crate::http::{
 };
 
 pub(crate) async fn call(
-    app: &App,
+    app: &Arc<App>,
     dialect: Dialect,
     line: RequestLine,
     id: RequestId,
@@ -35,8 +39,14 @@ pub(crate) async fn call(
     let mut call = Call::read_with(id, caller, dialect, line, body).map_err(ServerError::Call)?;
     (call.cache, call.headers) = (cache, headers);
     wishes.put(&mut call);
-    let reply = app.gateway.call(call).await.map_err(ServerError::Call)?;
-    Ok(response(reply, form))
+    let answered = match app.config.server.waiting_comment.filter(|_| waiting::can_be_told(&call)) {
+        None => app.gateway.call(call).await,
+        Some(every) => match waiting::answer(app, call, every).await {
+            Answer::InTime(answered) => answered,
+            Answer::Begun(response) => return Ok(response),
+        },
+    };
+    Ok(response(answered.map_err(ServerError::Call)?, form))
 }
 
 /// How a stream of an answer is cut into events.
@@ -68,27 +78,23 @@ fn refuse_compressed(headers: &HeaderMap) -> Result<(), ServerError> {
 }
 
 fn response(reply: Reply, stream: StreamContent) -> Response<ResponseBody> {
-    let (content_type, body) = match reply.body {
-        ReplyBody::Full(bytes) => ("application/json", ResponseBody::full(bytes)),
+    let mut response = match reply.body {
+        ReplyBody::Full(bytes) => written(bytes),
         ReplyBody::Stream(body) => {
             let content_type = match stream.form {
                 StreamForm::Sse if stream.json_list => "application/json",
-                StreamForm::Sse => "text/event-stream",
+                StreamForm::Sse => EVENT_STREAM,
                 StreamForm::Lines => "application/x-ndjson",
             };
-            (content_type, ResponseBody::stream(body))
+            streamed(content_type, ResponseBody::stream(body))
         }
     };
-    let streamed = matches!(body, ResponseBody::Stream(_));
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    if streamed {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        // nginx in front of us would otherwise hold events back.
-        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    }
-    let head = reply.head;
+    put(reply.head, response.headers_mut());
+    response
+}
+
+/// Who gave an answer, and how, as headers.
+pub(super) fn put(head: ReplyHead, headers: &mut HeaderMap) {
     headers.extend(head.limits);
     insert(headers, X_HOOSH_PROVIDER, head.provider);
     insert(headers, X_HOOSH_MODEL, head.model);
@@ -110,7 +116,6 @@ fn response(reply: Reply, stream: StreamContent) -> Response<ResponseBody> {
     if let Some(cost) = head.cost {
         insert(headers, X_HOOSH_COST, cost.to_string().trim_start_matches('$').to_owned());
     }
-    response
 }
 
 /// Sets a header, unless its value cannot be one: a model's name of a provider may be any text.

@@ -11,12 +11,12 @@ use hoosh_core::limits::{EVENT_LISTENERS_MAX, EVENTS_COMMENT_INTERVAL};
 use hoosh_core::{HooshError, InvalidRequest};
 use hoosh_gateway::{Completed, Endpoint, Event, EventKind, Happened, RequestId};
 use hoosh_router::HealthState;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Response};
+use http::Response;
 use serde::Serialize;
 use tokio::time::interval;
 
 use super::models::percent_decoded;
+use super::{EVENT_STREAM, streamed};
 use crate::app::App;
 use crate::http::body::ResponseBody;
 use crate::http::error::ServerError;
@@ -97,13 +97,7 @@ pub(crate) fn listen(app: &App, query: Option<&str>) -> Result<Response<Response
         let written = wanted(&event).then(|| write(&event));
         async move { written }
     });
-    let mut response = Response::new(ResponseBody::feed(Box::pin(with_comments(events))));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // nginx in front of us would otherwise hold events back.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    Ok(streamed(EVENT_STREAM, ResponseBody::feed(Box::pin(with_comments(events)))))
 }
 
 /// Which kinds a query asks for; `None` for all.

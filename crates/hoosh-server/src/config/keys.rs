@@ -158,6 +158,14 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "Time for a client to send its request body.",
     },
     Key {
+        path: "server.waiting_comment_secs",
+        kind: Kind::Seconds { zero: true },
+        default: Fallback::Time(limits::WAITING_COMMENT_INTERVAL),
+        doc: "How long a streamed call waits for its answer, in line or for the provider, before the response begins with \
+              a comment that says so, and how often [one follows](http-api.md#while-a-stream-waits). An error after \
+              that is an event and no status. 0: never.",
+    },
+    Key {
         path: "server.max_connections",
         kind: Kind::Whole { min: 1, max: 1_000_000 },
         default: Fallback::Whole(limits::CONNECTIONS_MAX as u64),

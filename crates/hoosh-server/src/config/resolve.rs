@@ -441,6 +441,7 @@ fn server(mut section: Section) -> Server {
         request_timeout: section.time("request_timeout_secs"),
         drain_timeout: section.time("drain_timeout_secs").unwrap_or_default(),
         body_timeout: section.time("body_timeout_secs").unwrap_or_default(),
+        waiting_comment: section.time("waiting_comment_secs").filter(|time| !time.is_zero()),
         max_connections: size(section.whole("max_connections")),
         cors_origins: section.texts("cors_origins").unwrap_or_default(),
         reload: section.reload("reload").unwrap_or_default(),

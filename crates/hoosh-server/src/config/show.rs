@@ -41,6 +41,7 @@ fn page(config: &Config) -> Page<'_> {
     }
     page.key("server", "drain_timeout_secs", &seconds(server.drain_timeout));
     page.key("server", "body_timeout_secs", &seconds(server.body_timeout));
+    page.key("server", "waiting_comment_secs", &seconds(server.waiting_comment.unwrap_or_default()));
     page.key("server", "max_connections", &server.max_connections.to_string());
     page.key("server", "cors_origins", &list(&server.cors_origins));
     page.key("server", "reload", &string(server.reload.as_str()));

@@ -49,6 +49,7 @@ fn without_anything_the_defaults_hold() {
         request_timeout: None,
         drain_timeout: limits::DRAIN_TIME_MAX,
         body_timeout: limits::REQUEST_BODY_TIME_MAX,
+        waiting_comment: Some(limits::WAITING_COMMENT_INTERVAL),
         max_connections: limits::CONNECTIONS_MAX,
         cors_origins: Vec::new(),
         reload: ReloadMode::Signal,
@@ -71,6 +72,7 @@ fn every_key_is_read() {
         request_timeout_secs = 90
         drain_timeout_secs = 0
         body_timeout_secs = 2.5
+        waiting_comment_secs = 0
         max_connections = 10
         cors_origins = ["https://app.example.com", "http://localhost:3000"]
         reload = "watch"
@@ -119,6 +121,7 @@ fn every_key_is_read() {
         request_timeout: Some(secs(90.0)),
         drain_timeout: Duration::ZERO,
         body_timeout: secs(2.5),
+        waiting_comment: None,
         max_connections: 10,
         cors_origins: vec!["https://app.example.com".into(), "http://localhost:3000".into()],
         reload: ReloadMode::Watch,

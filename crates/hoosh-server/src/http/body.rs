@@ -1,13 +1,15 @@
 //! Bodies: those that come in are bounded in length and time, those that go out are whole or streamed.
 
 use std::fmt;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use futures_util::future::BoxFuture;
 use hoosh_core::limits;
 use hoosh_gateway::ReplyStream;
 use http_body_util::BodyExt;
@@ -21,6 +23,8 @@ use super::stall::{Stall, Stalls};
 pub(crate) enum ResponseBody {
     Full(Option<Bytes>),
     Stream(Box<Streaming>),
+    /// A streamed answer that has not begun.
+    Waited(Box<Waited>),
     /// Without an end of its own.
     Feed(Box<Feeding>),
     /// Cut when this is over.
@@ -30,6 +34,17 @@ pub(crate) enum ResponseBody {
 /// A streamed answer.
 pub(crate) struct Streaming {
     reply: ReplyStream,
+    watch: Option<Watch>,
+}
+
+/// A streamed answer that is waited for.
+pub(crate) struct Waited {
+    /// What it begins with, and the stream; without one that is all there is.
+    answer: BoxFuture<'static, (Bytes, Option<ReplyStream>)>,
+    /// What is sent meanwhile.
+    comments: Feed,
+    /// What is sent if the server does not wait for it any longer.
+    stopped: Bytes,
     watch: Option<Watch>,
 }
 
@@ -145,6 +160,15 @@ impl ResponseBody {
         Self::Stream(Box::new(Streaming { reply, watch: None }))
     }
 
+    pub(crate) fn waited(
+        answer: impl Future<Output = (Bytes, Option<ReplyStream>)> + Send + 'static,
+        comments: impl Stream<Item = Bytes> + Send + 'static,
+        stopped: Bytes,
+    ) -> Self {
+        let (answer, comments) = (Box::pin(answer), Box::pin(comments));
+        Self::Waited(Box::new(Waited { answer, comments, stopped, watch: None }))
+    }
+
     pub(crate) fn feed(feed: Feed) -> Self {
         Self::Feed(Box::new(Feeding { feed, watch: None }))
     }
@@ -160,6 +184,7 @@ impl ResponseBody {
         };
         match &mut self {
             Self::Stream(stream) => stream.watch = watch(stalls.watch(), &stopping.waited),
+            Self::Waited(waited) => waited.watch = watch(stalls.watch(), &stopping.waited),
             Self::Feed(feeding) => feeding.watch = watch(stalls.watch_feed(), &stopping.begun),
             Self::Full(_) | Self::Cut(_) => {}
         }
@@ -194,6 +219,31 @@ impl Body for ResponseBody {
                 }
                 polled.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
+            Self::Waited(waited) => {
+                let Waited { answer, comments, stopped, watch } = &mut **waited;
+                let mut stops = false;
+                if let Some(watch) = watch {
+                    watch.stall.is_asked();
+                    stops = watch.stopping.as_mut().poll(cx).is_ready();
+                }
+                let (bytes, ends, reply) = if stops {
+                    (mem::take(stopped), true, None)
+                } else if let Poll::Ready((bytes, reply)) = answer.as_mut().poll(cx) {
+                    (bytes, true, reply)
+                } else {
+                    let comment = ready!(comments.as_mut().poll_next(cx));
+                    (comment.unwrap_or_default(), false, None)
+                };
+                if let Some(watch) = &watch {
+                    watch.stall.gave();
+                }
+                if ends {
+                    let watch = watch.take();
+                    let stream = reply.map(|reply| Self::Stream(Box::new(Streaming { reply, watch })));
+                    *self = stream.unwrap_or(Self::Full(None));
+                }
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
             Self::Feed(feeding) => {
                 let Feeding { feed, watch } = &mut **feeding;
                 if let Some(watch) = watch {
@@ -219,7 +269,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Stream(_) | Self::Feed(_) | Self::Cut(_) => SizeHint::default(),
+            Self::Stream(_) | Self::Waited(_) | Self::Feed(_) | Self::Cut(_) => SizeHint::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Errors as HTTP: the one place that knows which problem is which status.
 
-use hoosh_core::dialect::Dialect;
+use bytes::Bytes;
+use hoosh_core::dialect::{Dialect, ReplyContext};
 use hoosh_core::limits::EVENT_LISTENERS_MAX;
 use hoosh_core::{HooshError, Problem, ProblemKind, limits};
 use hoosh_gateway::RequestId;
@@ -90,6 +91,15 @@ pub(crate) fn response(error: &ServerError, dialect: Dialect, id: &RequestId) ->
     response
 }
 
+/// The event by which a stream tells of an error, as its last; nothing in a dialect without streams.
+pub(crate) fn event(problem: &Problem, dialect: Dialect) -> Bytes {
+    let mut event = Vec::with_capacity(256);
+    if let Some(codec) = dialect.codec() {
+        codec.stream_encoder(&ReplyContext::default()).problem(problem, &mut event);
+    }
+    event.into()
+}
+
 fn status(kind: ProblemKind) -> StatusCode {
     match kind {
         ProblemKind::InvalidRequest => StatusCode::BAD_REQUEST,
@@ -107,7 +117,8 @@ fn status(kind: ProblemKind) -> StatusCode {
     }
 }
 
-fn problem(error: &ServerError) -> Problem {
+/// What is told of an error.
+pub(crate) fn problem(error: &ServerError) -> Problem {
     use ProblemKind as Kind;
     match error {
         ServerError::Call(error) => error.into(),
