@@ -207,6 +207,7 @@ if [ -n "$real" ] && [ -z "$direct" ]; then
     export HOOSH_BIN LLAMA_PYTHON LLAMA_SERVER LLAMA_CHAT_MODEL
     suite "two llama-servers, one of which is killed" python3 "$HERE/two_servers.py"
     suite "a llama-server that is killed in the middle of an answer" python3 "$HERE/continued.py"
+    suite "the SDKs while their streams wait in line" "$REAL/sdk/bin/python" "$HERE/waiting.py"
 fi
 [ -z "$failed" ] || die "failed: $failed"
 echo "all suites passed"
