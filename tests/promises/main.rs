@@ -5,6 +5,7 @@
 mod bad_input;
 mod cache;
 mod cli;
+mod context;
 mod continued;
 mod dialects;
 mod embeddings;

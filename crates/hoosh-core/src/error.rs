@@ -58,6 +58,25 @@ pub struct NoRoute {
     pub considered: Vec<(String, String)>,
     /// Known model names that look like it, the nearest first.
     pub near: Vec<String>,
+    /// What it is due to.
+    pub cause: NoRouteCause,
+}
+
+/// What it is due to that nobody can be asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NoRouteCause {
+    /// The model's name, or several things at once.
+    #[default]
+    Model,
+    /// The prompt alone: it is longer than what any of them reads.
+    TooLong {
+        /// Tokens of the prompt, about.
+        tokens: u64,
+        /// The most that any of them reads. Unit: tokens.
+        window: u64,
+    },
+    /// What the request holds alone, its length included: no model of them takes it.
+    Unable,
 }
 
 /// A guard's no.
@@ -193,6 +212,21 @@ impl From<&HooshError> for Problem {
 
 impl From<&NoRoute> for Problem {
     fn from(no_route: &NoRoute) -> Self {
+        let (model, considered) = (&no_route.model, Considered(&no_route.considered));
+        match no_route.cause {
+            NoRouteCause::Model => {}
+            NoRouteCause::TooLong { tokens, window } => {
+                let message = format!(
+                    "the prompt has about {tokens} tokens, and `{model}` reads at most {window}{considered}; shorten it, or \
+                     send `x-hoosh-context: drop_oldest`"
+                );
+                return Self::new(ProblemKind::InvalidRequest, "context_length_exceeded", message);
+            }
+            NoRouteCause::Unable => {
+                let message = format!("no provider of `{model}` takes what the request holds{considered}");
+                return Self::new(ProblemKind::InvalidRequest, "invalid_request", message);
+            }
+        }
         let mut message = no_route.to_string();
         if no_route.near.is_empty() {
             message.push_str("; GET /v1/models lists what there is");
@@ -367,7 +401,7 @@ mod tests {
     #[test]
     fn those_passed_over_are_named_with_the_reason() {
         let considered = vec![("a".into(), "is disabled".into()), ("b".into(), "is over its limit".into())];
-        let no_route = NoRoute { model: "m".into(), considered, near: vec![] };
+        let no_route = NoRoute { model: "m".into(), considered, near: vec![], cause: NoRouteCause::Model };
         assert_eq!(
             no_route.to_string(),
             "no provider serves the model `m` (`a`: is disabled; `b`: is over its limit)"
@@ -376,9 +410,27 @@ mod tests {
 
     #[test]
     fn near_names_are_offered() {
-        let no_route = NoRoute { model: "lama3".into(), considered: vec![], near: vec!["llama3".into()] };
+        let near = vec!["llama3".into()];
+        let no_route =
+            NoRoute { model: "lama3".into(), considered: vec![], near, cause: NoRouteCause::Model };
         let problem = Problem::from(&no_route);
         assert_eq!(problem.message, "no provider serves the model `lama3`; did you mean `llama3`?");
         assert_eq!(problem.param.as_deref(), Some("model"));
+    }
+
+    #[test]
+    fn what_the_request_is_to_blame_for_is_no_missing_model() {
+        let problem = |cause| {
+            let considered = vec![("a".into(), "it reads 10 tokens".into())];
+            Problem::from(&NoRoute { model: "m".into(), considered, near: vec![], cause })
+        };
+        let long = problem(NoRouteCause::TooLong { tokens: 30, window: 10 });
+        assert_eq!((long.kind, &*long.code), (ProblemKind::InvalidRequest, "context_length_exceeded"));
+        let says = "the prompt has about 30 tokens, and `m` reads at most 10 (`a`: it reads 10 tokens); shorten it, or send \
+                    `x-hoosh-context: drop_oldest`";
+        assert_eq!(long.message, says);
+        let unable = problem(NoRouteCause::Unable);
+        assert_eq!((unable.kind, &*unable.code), (ProblemKind::InvalidRequest, "invalid_request"));
+        assert_eq!(problem(NoRouteCause::Model).kind, ProblemKind::NotFound);
     }
 }

@@ -25,6 +25,7 @@
 //! ```
 
 pub mod catalog;
+mod context;
 pub mod dialect;
 mod embedding;
 mod error;
@@ -42,8 +43,9 @@ mod stream;
 mod tool;
 mod usage;
 
+pub use context::{Compression, ContextPolicy, ContextRule, ContextWish};
 pub use embedding::{EmbeddingEncoding, EmbeddingInput, EmbeddingRequest, EmbeddingResponse};
-pub use error::{HooshError, InvalidRequest, NoRoute, Problem, ProblemKind, Refusal};
+pub use error::{HooshError, InvalidRequest, NoRoute, NoRouteCause, Problem, ProblemKind, Refusal};
 pub use failure::{FailureKind, Fault, Fidelity, FidelityNote, NoteKind, Retry, UpstreamFailure};
 pub use model::{Modalities, Modality, ModelInfo, UnknownModality};
 pub use money::{InvalidAmount, NanoUsd, Price, Rates, Tier};

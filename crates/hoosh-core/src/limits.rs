@@ -335,3 +335,30 @@ pub const EVENT_LISTENERS_MAX: usize = 64;
 /// How often a line is sent to those who listen for events: every 15 s, before common proxies close a silent connection
 /// (nginx after 60 s, some home routers after 30).
 pub const EVENTS_COMMENT_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Tokens of a model's window that are left for its answer where the call names no most: 1,024, a page or two.
+///
+/// A prompt that fills the window to its end could not be answered.
+pub const ANSWER_TOKENS_LEFT: u64 = 1_024;
+
+/// Turns that `keep_last` keeps where nobody says how many: 10, about what a person still sees of a conversation.
+pub const KEPT_TURNS: u32 = 10;
+
+/// Longest summary of turns that are left out: 1,024 tokens, and no more than a quarter of what the model reads.
+pub const SUMMARY_TOKENS_MAX: u64 = 1_024;
+
+/// Shortest summary worth asking for: 32 tokens, a sentence. Where there is no room for it, turns go without one.
+pub const SUMMARY_TOKENS_MIN: u64 = 32;
+
+/// Most text of the turns left out that a summary is made of: 256 KiB, what small models with a long window read. Of more
+/// the beginning goes, since the end is what the conversation goes on from.
+pub const SUMMARY_SOURCE_BYTES_MAX: usize = 256 << 10;
+
+/// Longest time for a summary: 60 s, an answer's. The call waits for it before it is asked itself.
+pub const SUMMARY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Shortest text that is left out where it comes again: 256 bytes. The note in its place takes some of that.
+pub const DUPLICATE_BYTES_MIN: usize = 256;
+
+/// Shortest result of a tool that is left out where the same call was made later: 128 bytes, twice the note in its place.
+pub const STALE_RESULT_BYTES_MIN: usize = 128;

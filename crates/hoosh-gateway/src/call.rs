@@ -9,7 +9,7 @@ use hoosh_core::dialect::{
     Dialect, Head, Operation, Quirks, ReplyContext, RequestLine, Target, resolve_responses_references,
     take_responses_previous_id,
 };
-use hoosh_core::{Fidelity, HooshError, InferenceRequest, InvalidRequest, NanoUsd};
+use hoosh_core::{ContextWish, Fidelity, HooshError, InferenceRequest, InvalidRequest, NanoUsd};
 use hoosh_router::Tier;
 use http::HeaderMap;
 use memchr::memmem::{self, Finder};
@@ -49,6 +49,8 @@ pub struct Call {
     pub place: Option<Arc<PlaceInLine>>,
     /// What its caller wants of the cache.
     pub cache: CacheControl,
+    /// What is done where its prompt is too long; `None`: what the route says.
+    pub context: Option<ContextWish>,
     /// The answer that the request goes on from, if it names one.
     previous: Option<String>,
     /// The conversation that the request goes on from, if it names one that is kept here.
@@ -115,6 +117,7 @@ impl Call {
             tier: Tier::default(),
             place: None,
             cache: CacheControl::ANY,
+            context: None,
             previous: None,
             history: None,
             responses: None,

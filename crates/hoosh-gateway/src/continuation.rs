@@ -14,6 +14,7 @@ use hoosh_router::{Attempted, Candidate, Opening, Plan, RetryPolicy, Router, Ter
 use tokio::time::{Instant, timeout_at};
 
 use crate::call::Call;
+use crate::context::Edited;
 use crate::count;
 use crate::decisions::Decision;
 use crate::events::{EventBus, Happened};
@@ -28,6 +29,8 @@ pub(crate) struct Continuation {
     pub(crate) events: EventBus,
     pub(crate) observers: Arc<[Arc<dyn Observer>]>,
     pub(crate) call: Call,
+    /// What was sent instead of its own to the first that wrote, who knew no more than that.
+    pub(crate) edited: Option<Arc<Edited>>,
     pub(crate) decision: Arc<Decision>,
     /// Those that have written of it, the last one last.
     pub(crate) wrote: Vec<Candidate>,
@@ -60,7 +63,8 @@ impl Continuation {
         Box::pin(async move {
             let from = self.wrote.last()?;
             self.decision.broke(from, &failure);
-            let request = the_rest(self.call.decoded().ok()?, &text)?;
+            let asked = self.edited.as_ref().map(|edited| &edited.request);
+            let request = the_rest(asked.or_else(|| self.call.decoded().ok())?, &text)?;
             let plan = self.plan();
             let deadline = Instant::now() + limits::CONTINUE_TIME_MAX;
             let terms = Terms {

@@ -36,6 +36,18 @@ pub(crate) struct Prompt {
     model: String,
     /// The conversation that the body goes on from.
     history: Option<Arc<Turn>>,
+    /// The tokens of a prompt that was counted before it was sent, for it is another than the body's.
+    counted: Option<u64>,
+}
+
+/// The tokens of a prompt, by its messages.
+pub(crate) struct Counted {
+    /// Of each message, in their order.
+    pub(crate) messages: Vec<u64>,
+    /// Of everything else.
+    pub(crate) rest: u64,
+    /// Whether all of it was counted by the model's own vocabulary.
+    is_exact: bool,
 }
 
 impl Prompt {
@@ -43,7 +55,14 @@ impl Prompt {
         let is_kept = call.body.len() <= limits::COUNTED_PROMPT_BYTES_MAX;
         // A copy, since a short body is a piece of a read buffer that is much longer.
         let body = is_kept.then(|| Bytes::copy_from_slice(&call.body));
-        Self { dialect: call.dialect, body, model: model.to_owned(), history: call.history().cloned() }
+        let (model, history) = (model.to_owned(), call.history().cloned());
+        Self { dialect: call.dialect, body, model, history, counted: None }
+    }
+
+    /// One that was counted before it was sent.
+    pub(crate) fn counted(call: &Call, model: &str, tokens: u64) -> Self {
+        let model = model.to_owned();
+        Self { dialect: call.dialect, body: None, model, history: None, counted: Some(tokens) }
     }
 
     /// Another model reads it.
@@ -55,6 +74,9 @@ impl Prompt {
     pub(crate) fn usage(&self, written: &str, is_prompt_known: bool) -> Option<Usage> {
         if is_prompt_known {
             return Some(output(&self.model, written));
+        }
+        if let Some(input) = self.counted {
+            return Some(Usage { input: Some(input), ..output(&self.model, written) });
         }
         let mut request = decode(self.dialect, self.body.as_ref()?).ok()?;
         if let Some(history) = &self.history {
@@ -72,6 +94,20 @@ pub(crate) fn prompt(model: &str, request: &InferenceRequest) -> u64 {
 /// The tokens of a text.
 pub(crate) fn text(model: &str, text: &str) -> u64 {
     Counter::new(model).text(text)
+}
+
+/// The same by its messages.
+pub(crate) fn by_message(model: &str, request: &InferenceRequest) -> Counted {
+    let mut counter = Counter::new(model);
+    let rest = counter.rest(request);
+    let messages = request.messages.iter().map(|message| counter.framed(message)).collect();
+    let is_exact = counter.tokenizer.is_some() && counter.bytes < limits::COUNTED_EXACTLY_BYTES_MAX;
+    Counted { messages, rest, is_exact }
+}
+
+/// The tokens of one message of text.
+pub(crate) fn message(model: &str, message: &Message) -> u64 {
+    Counter::new(model).framed(message)
 }
 
 /// The usage of an answer whose provider said none.
@@ -119,6 +155,20 @@ struct Counter {
     tokens: u64,
 }
 
+// === impl Counted ===
+
+impl Counted {
+    /// Of all of it.
+    pub(crate) fn total(&self) -> u64 {
+        self.messages.iter().sum::<u64>() + self.rest
+    }
+
+    /// What it surely has at least: an estimate can be half too much, see the top of this page.
+    pub(crate) fn at_least(&self) -> u64 {
+        if self.is_exact { self.total() } else { self.total() / 3 * 2 }
+    }
+}
+
 // === impl Counter ===
 
 impl Counter {
@@ -127,8 +177,20 @@ impl Counter {
     }
 
     fn prompt(&mut self, request: &InferenceRequest) -> u64 {
-        let messages: u64 = request.conversation().map(|message| FRAME_TOKENS + self.message(&message)).sum();
-        FRAME_TOKENS + messages + request.tools.iter().map(|tool| self.tool(tool)).sum::<u64>()
+        let messages: u64 = request.messages.iter().map(|message| self.framed(message)).sum();
+        messages + self.rest(request)
+    }
+
+    /// Everything but the messages: instructions and a question that stand beside them, and tools.
+    fn rest(&mut self, request: &InferenceRequest) -> u64 {
+        let system = request.system.as_deref().map(Message::system);
+        let prompt = (!request.prompt.is_empty()).then(|| Message::user(request.prompt.as_str()));
+        let beside: u64 = system.into_iter().chain(prompt).map(|message| self.framed(&message)).sum();
+        FRAME_TOKENS + beside + request.tools.iter().map(|tool| self.tool(tool)).sum::<u64>()
+    }
+
+    fn framed(&mut self, message: &Message) -> u64 {
+        FRAME_TOKENS + self.message(message)
     }
 
     fn message(&mut self, message: &Message) -> u64 {

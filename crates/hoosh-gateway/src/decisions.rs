@@ -104,11 +104,19 @@ struct Kept {
 impl Decision {
     pub(crate) fn new(call: &Call, query: &Query<'_>, plan: Plan, configuration: Option<Arc<str>>) -> Self {
         // Field by field, since what is borrowed cannot be left out in one go.
-        let &Query { max_tokens, prompt_tokens, input, tools, local_only, max_cost, conversation, .. } =
-            query;
-        let model = "";
-        let query =
-            Query { model, max_tokens, prompt_tokens, input, tools, local_only, max_cost, conversation };
+        let &Query { max_tokens, prompt_tokens, input, tools, local_only, max_cost, .. } = query;
+        let (model, context, conversation) = ("", query.context, query.conversation);
+        let query = Query {
+            model,
+            max_tokens,
+            prompt_tokens,
+            input,
+            tools,
+            local_only,
+            max_cost,
+            context,
+            conversation,
+        };
         Self {
             id: call.id.clone(),
             caller: call.caller.clone(),

@@ -14,7 +14,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::{Stream, stream};
 use hoosh_core::dialect::Dialect;
-use hoosh_core::{HooshError, NanoUsd, Usage, limits};
+use hoosh_core::{FailureKind, HooshError, NanoUsd, NoRouteCause, Usage, limits};
 use hoosh_router::{Candidate, Health, HealthChange, HealthState, RestReason, Watch};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{self, Receiver};
@@ -460,7 +460,11 @@ impl From<&CallRecord> for Completed {
 fn word(error: &HooshError) -> &'static str {
     match error {
         HooshError::InvalidRequest(_) => "invalid_request",
-        HooshError::NoRoute(_) => "no_route",
+        HooshError::NoRoute(no_route) => match no_route.cause {
+            NoRouteCause::Model => "no_route",
+            NoRouteCause::TooLong { .. } => FailureKind::ContextLength.as_str(),
+            NoRouteCause::Unable => "invalid_request",
+        },
         HooshError::Refused(_) => "refused",
         HooshError::Lossy(_) => "not_expressible",
         HooshError::Resting { .. } => "resting",

@@ -2,24 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{
-    FailureKind, Fidelity, HooshError, LlmProvider, ModelInfo, NoRoute, ProviderHealth, UpstreamFailure,
-    rate_limit,
+    ContextPolicy, ContextWish, FailureKind, Fidelity, HooshError, LlmProvider, ModelInfo, NoRoute,
+    NoRouteCause, ProviderHealth, UpstreamFailure, limits, rate_limit,
 };
 use hoosh_router::{
     Attempt, Attempted, Candidate, Moment, Objection, Opening, PassedOver, Permit, Plan, Query, QueueLimits,
-    QueueStatus, RetryBudget, Router, Seed, Terms, Turn, near,
+    QueueStatus, RetryBudget, Router, Seed, Terms, Turn, near, no_route,
 };
 use http::HeaderMap;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cache::{CacheUse, Found, Looked, ResponseCache};
 use crate::call::Call;
+use crate::context::{self, Edited, Fit, Gap};
 use crate::continuation::Continuation;
 use crate::decisions::{Decision, Decisions};
 use crate::events::{EventBus, Happened, Listener};
@@ -70,8 +71,16 @@ struct Answered {
     head: ReplyHead,
     /// `None` where nobody was asked.
     held: Option<Held>,
-    /// Who gives it and by which decision, where it is a stream that others may have to go on with.
-    by: Option<(Arc<Decision>, Candidate)>,
+    /// Where it is a stream that others may have to go on with.
+    by: Option<By>,
+}
+
+/// Who gives a stream, and by what.
+struct By {
+    decision: Arc<Decision>,
+    candidate: Candidate,
+    /// What was sent instead of the call's own.
+    edited: Option<Arc<Edited>>,
 }
 
 /// What is kept of an attempt until its answer ends.
@@ -81,6 +90,20 @@ pub(crate) struct Held {
     /// The place among those that it answers at once.
     pub(crate) permit: Option<Permit>,
 }
+
+/// What an attempt gave.
+struct Given {
+    answer: Answer,
+    /// `None` if nobody was asked.
+    held: Option<Held>,
+    queued: Duration,
+    /// What was sent instead of the call's own.
+    edited: Option<Arc<Edited>>,
+}
+
+/// The requests that are sent to candidates instead of a call's own.
+#[derive(Default)]
+struct Edits<'p>(Mutex<Vec<(&'p Candidate, Arc<Edited>)>>);
 
 /// Puts a [`Gateway`] together.
 pub struct GatewayBuilder {
@@ -155,8 +178,7 @@ impl Gateway {
         match self.run(&call, &mut settlement).await {
             Ok(Answered { answer, head, held, by }) => {
                 let dialect = call.dialect;
-                let continuation =
-                    by.map(|(decision, candidate)| self.continuation(call, decision, candidate));
+                let continuation = by.map(|by| self.continuation(call, by));
                 Ok(settle(answer, head, held, dialect, settlement, continuation))
             }
             Err(error) => {
@@ -176,14 +198,18 @@ impl Gateway {
         }
         // Seen once: it looks through the whole body.
         let query = needs::query(call);
-        let decision = self.decide(call, &query, self.plan(call, &query).await?)?;
+        let planned = self.plan(call, &query).await.map_err(HooshError::from);
+        let planned = planned.and_then(|plan| self.decide(call, &query, plan));
+        let is_planned = planned.is_ok();
+        let decision = planned.or_else(|error| self.fallback(call, &query, &error).ok_or(error))?;
         settlement.decided(&decision);
         self.decisions.keep(&decision);
         let budget = self.retries.of(&call.caller);
         let mut asked = self.attempt(call, &decision, &budget, settlement).await;
         let other = match &asked {
-            Err(error) => self.fallback(call, &query, error),
-            Ok(_) => None,
+            // A fallback has none of its own.
+            Err(error) if is_planned => self.fallback(call, &query, error),
+            Err(_) | Ok(_) => None,
         };
         if let (Some(other), Err(HooshError::Upstream(before))) = (&other, &asked) {
             decision.fall_back(other);
@@ -192,7 +218,7 @@ impl Gateway {
                 |asked| Ok(Attempted { failures: [&before[..], &asked.failures].concat(), ..asked }),
             );
         }
-        let Attempted { value: (answer, held, queued), candidate, failures, let_go } = asked?;
+        let Attempted { value: Given { answer, held, queued, edited }, candidate, failures, let_go } = asked?;
         let decided = other.as_ref().unwrap_or(&decision);
         decided.answers(candidate);
         let attempts = failures.len() + usize::from(let_go.is_some()) + 1;
@@ -204,6 +230,8 @@ impl Gateway {
         settlement.note(answer.notes.iter().cloned());
         let tells_notes = self.fidelity_of(call, candidate) != Fidelity::Silent;
         settlement.tell_notes(tells_notes);
+        let context = edited.as_ref().map(|edited| edited.receipt.clone());
+        settlement.shortened(context.clone());
         let head = ReplyHead {
             request_id: call.id.clone(),
             provider: candidate.provider.name().to_owned(),
@@ -212,23 +240,30 @@ impl Gateway {
             age: None,
             attempts,
             notes: if tells_notes { answer.notes.clone() } else { Vec::new() },
+            context,
             limits: rate_limit::for_client(call.dialect, answer.limits.clone()),
             cost: None,
             queued,
         };
         let is_stream = matches!(answer.body, AnswerBody::Stream(_));
-        let by = (is_stream && candidate.options.continues).then(|| (Arc::clone(decided), candidate.clone()));
+        let by = (is_stream && candidate.options.continues).then(|| By {
+            decision: Arc::clone(decided),
+            candidate: candidate.clone(),
+            edited,
+        });
         Ok(Answered { answer, head, held, by })
     }
 
     /// What it takes to go on with a stream of a candidate's.
-    fn continuation(&self, call: Call, decision: Arc<Decision>, candidate: Candidate) -> Box<Continuation> {
+    fn continuation(&self, call: Call, by: By) -> Box<Continuation> {
+        let By { decision, candidate, edited } = by;
         Box::new(Continuation {
             router: self.router.clone(),
             lines: self.lines.clone(),
             events: self.events.clone(),
             observers: Arc::clone(&self.observers),
             call,
+            edited,
             decision,
             wrote: vec![candidate],
         })
@@ -258,6 +293,8 @@ impl Gateway {
                 tracing::debug!(id = %call.id, %plan, "plan");
                 Ok(plan)
             }
+            // The name is one that there is.
+            Err(no_route) if no_route.cause != NoRouteCause::Model => Err(no_route),
             Err(mut no_route) => {
                 let listed = self.models().await;
                 let names = listed.iter().map(|model| model.id.as_str());
@@ -267,9 +304,9 @@ impl Gateway {
         }
     }
 
-    /// What is decided: the plan as far as it is faithful.
+    /// What is decided: the plan as far as it can read the call and is faithful.
     fn decide(&self, call: &Call, query: &Query<'_>, plan: Plan) -> Result<Arc<Decision>, HooshError> {
-        let plan = self.faithful(call, plan)?;
+        let plan = self.faithful(call, wide_enough(call, plan)?)?;
         Ok(Arc::new(Decision::new(call, query, plan, self.configuration.clone())))
     }
 
@@ -277,7 +314,7 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// Nobody could be asked: [`HooshError::NoRoute`], [`HooshError::Lossy`].
+    /// Nobody could be asked: [`HooshError::NoRoute`], [`HooshError::Lossy`]. What a fallback would do is not told.
     pub fn explain(&self, call: &Call, turn: Turn, seed: Seed) -> Result<Arc<Decision>, HooshError> {
         let moment = Moment { now: Instant::now().into_std(), turn, seed };
         let query = needs::query(call);
@@ -292,10 +329,15 @@ impl Gateway {
 
     /// What is decided instead, where the failure is one that only another model can mend and there is one for that.
     fn fallback(&self, call: &Call, query: &Query<'_>, error: &HooshError) -> Option<Arc<Decision>> {
-        let HooshError::Upstream(failures) = error else { return None };
-        let names = match failures.last()?.kind {
-            FailureKind::ContextLength => &self.fallbacks.context_length,
-            FailureKind::ContentPolicy => &self.fallbacks.content_policy,
+        let names = match error {
+            HooshError::NoRoute(NoRoute { cause: NoRouteCause::TooLong { .. }, .. }) => {
+                &self.fallbacks.context_length
+            }
+            HooshError::Upstream(failures) => match failures.last()?.kind {
+                FailureKind::ContextLength => &self.fallbacks.context_length,
+                FailureKind::ContentPolicy => &self.fallbacks.content_policy,
+                _ => return None,
+            },
             _ => return None,
         };
         let plans = names.iter().filter_map(|model| self.router.plan(&Query { model, ..*query }).ok());
@@ -346,7 +388,7 @@ impl Gateway {
         decision: &'p Decision,
         budget: &'p RetryBudget,
         settlement: &Settlement,
-    ) -> Result<Attempted<'p, (Answer, Option<Held>, Duration)>, HooshError> {
+    ) -> Result<Attempted<'p, Given>, HooshError> {
         // Waiting for another's answer has taken its part.
         let left = self.answer_time_max.map(|limit| limit.saturating_sub(settlement.elapsed()));
         let deadline = left.map(|left| Instant::now() + left);
@@ -356,6 +398,8 @@ impl Gateway {
             deadline: deadline.map(Instant::into_std),
             ..self.router.terms()
         };
+        // What was edited for a candidate serves for its next try too.
+        let edits = &Edits::default();
         let ask = |opening: Opening<'p>| async move {
             let candidate = opening.candidate;
             let fidelity = self.fidelity_of(call, candidate);
@@ -363,8 +407,20 @@ impl Gateway {
                 // Nobody is asked, so that nobody's health and line has to do with it.
                 settlement.ask();
                 decision.ask(candidate);
-                return Ok((lane::ask(call, candidate, fidelity).await?, None, Duration::ZERO));
+                let answer = lane::ask(call, candidate, fidelity, None).await?;
+                return Ok(Given { answer, held: None, queued: Duration::ZERO, edited: None });
             }
+            let edited = if context::is_said(call, candidate) {
+                // Before the line, where a place must not be kept for what is not ready. Boxed, since most calls need none of it.
+                Box::pin(self.edited(call, candidate, fidelity, edits)).await.map_err(|failure| {
+                    decision.ask(candidate);
+                    decision.failed(candidate, &failure);
+                    self.failed(call, candidate, failure, false)
+                })?
+            } else {
+                None
+            };
+            let sent = edited.as_deref();
             let waited = self.lines.wait(candidate, call, deadline, &self.events).await;
             let (permit, queued) = waited.map_err(|failure| {
                 decision.ask(candidate);
@@ -375,19 +431,21 @@ impl Gateway {
             settlement.ask();
             decision.ask(candidate);
             let asked = match deadline {
-                None => lane::ask(call, candidate, fidelity).await,
+                None => lane::ask(call, candidate, fidelity, sent).await,
                 // A provider that hangs is told from a client that leaves.
-                Some(deadline) => match timeout_at(deadline, lane::ask(call, candidate, fidelity)).await {
-                    Ok(asked) => asked,
-                    Err(_) => Err(out_of_time(candidate)),
-                },
+                Some(deadline) => {
+                    match timeout_at(deadline, lane::ask(call, candidate, fidelity, sent)).await {
+                        Ok(asked) => asked,
+                        Err(_) => Err(out_of_time(candidate)),
+                    }
+                }
             };
             let asked = asked.map_err(|failure| {
                 decision.failed(candidate, &failure);
                 self.failed(call, candidate, failure, true)
             });
             let (answer, attempt) = attempt.judge(asked, Instant::now().into_std())?;
-            Ok((answer, Some(Held { attempt, permit }), queued))
+            Ok(Given { answer, held: Some(Held { attempt, permit }), queued, edited })
         };
         let mut last: Option<&Candidate> = None;
         let attempts = self.router.attempt(&decision.plan, terms, |opening: Opening<'p>| {
@@ -413,6 +471,73 @@ impl Gateway {
         match asked {
             Err(HooshError::Upstream(_)) if Instant::now() >= deadline => Err(HooshError::Deadline(limit)),
             asked => asked,
+        }
+    }
+
+    /// The request that is sent to a candidate instead of the call's own, if that is too long for it. `None`: the call's own.
+    async fn edited<'p>(
+        &self,
+        call: &Call,
+        candidate: &'p Candidate,
+        fidelity: Fidelity,
+        edits: &Edits<'p>,
+    ) -> Result<Option<Arc<Edited>>, UpstreamFailure> {
+        if let Some(edited) = edits.of(candidate) {
+            return Ok(Some(edited));
+        }
+        let mut fit = context::fit(call, candidate).map_err(|failure| candidate.provider.own(failure))?;
+        if let Fit::Gap(mut edited, gap) = fit {
+            fit = match self.summary(call, candidate, &gap).await {
+                Ok(summary) => {
+                    let (message, tokens) = context::message(&summary, &gap, &candidate.model);
+                    edited.fill(&gap, message, tokens);
+                    Fit::Edited(edited)
+                }
+                Err(why) => {
+                    tracing::warn!(id = %call.id, %candidate, why, "no summary; the oldest turns go without one");
+                    context::without_summary(call, candidate)
+                        .map_err(|failure| candidate.provider.own(failure))?
+                }
+            };
+        }
+        let Fit::Edited(edited) = fit else { return Ok(None) };
+        tracing::debug!(id = %call.id, %candidate, receipt = %edited.receipt, "the prompt is shortened");
+        // What goes through as it is loses nothing, but this goes another way.
+        if fidelity == Fidelity::Strict
+            && let Some(note) = lane::lost(candidate, &edited.request).first()
+        {
+            let message = format!("shortened, the request would lose `{}` there", note.field);
+            return Err(candidate.provider.own(UpstreamFailure::new(FailureKind::Unsupported, message)));
+        }
+        let edited = Arc::new(*edited);
+        edits.keep(candidate, &edited);
+        Ok(Some(edited))
+    }
+
+    /// A summary of what was left out, by the model that the route names for it: a call of its own in the books, for the same
+    /// caller and within the same bounds of privacy. Why there is none, in words.
+    async fn summary(&self, call: &Call, candidate: &Candidate, gap: &Gap) -> Result<String, String> {
+        let model = candidate.context.as_ref().and_then(|rule| rule.summarise_with.as_deref());
+        let Some(model) = model else { return Err("no `summarise_with` names a model for it".to_owned()) };
+        let mut asked = Call::chat(&context::wanted(gap, model)).map_err(|error| error.to_string())?;
+        asked.caller = call.caller.clone();
+        (asked.local_only, asked.max_cost, asked.tier) = (call.local_only, call.max_cost, call.tier);
+        // A summary for the summary would have no end.
+        asked.context = Some(ContextWish { policy: ContextPolicy::Refuse, keep_last: None });
+        tracing::debug!(id = %call.id, summary = %asked.id, model, "asks for a summary");
+        // Boxed, since it is the way of a call inside that of another.
+        let reply = Box::pin(self.call(asked));
+        let reply = match timeout(limits::SUMMARY_TIME_MAX, reply).await {
+            Ok(reply) => reply.map_err(|error| error.to_string())?,
+            Err(_) => {
+                return Err(format!("`{model}` took more than {} s", limits::SUMMARY_TIME_MAX.as_secs()));
+            }
+        };
+        match reply.body {
+            ReplyBody::Full(body) => {
+                context::text_of(&body).ok_or_else(|| format!("`{model}` wrote nothing"))
+            }
+            ReplyBody::Stream(_) => Err(format!("`{model}` answered with a stream")),
         }
     }
 
@@ -523,6 +648,26 @@ impl Gateway {
     }
 }
 
+/// The plan without those who refuse a prompt as long as this one.
+fn wide_enough(call: &Call, mut plan: Plan) -> Result<Plan, NoRoute> {
+    let mut passed_over = Vec::new();
+    let mut is_wide_enough = |candidate: &Candidate| {
+        let said = context::is_said(call, candidate);
+        let objection = said.then(|| context::objection(call, candidate)).flatten();
+        let is_wide_enough = objection.is_none();
+        let provider = candidate.provider.name();
+        passed_over.extend(objection.map(|why| PassedOver { provider: provider.into(), why }));
+        is_wide_enough
+    };
+    plan.candidates.retain(&mut is_wide_enough);
+    plan.resting.retain(|resting| is_wide_enough(&resting.candidate));
+    plan.passed_over.append(&mut passed_over);
+    match plan.candidates.is_empty() && plan.resting.is_empty() {
+        true => Err(no_route(&call.head.model, &plan.passed_over, Vec::new())),
+        false => Ok(plan),
+    }
+}
+
 /// The provider was still silent when the call's time was over.
 pub(crate) fn out_of_time(candidate: &Candidate) -> UpstreamFailure {
     let failure = UpstreamFailure::new(FailureKind::Timeout, "the call's time was over first");
@@ -550,6 +695,7 @@ fn again(found: Found, call: &Call, settlement: &mut Settlement) -> (Answer, Rep
         age: Some(found.age),
         attempts: 0,
         notes: if entry.tells_notes { entry.notes.clone() } else { Vec::new() },
+        context: entry.context.clone(),
         limits: HeaderMap::new(),
         cost: None,
         queued: Duration::ZERO,
@@ -585,6 +731,20 @@ fn settle(
         }
     };
     Reply { head, body }
+}
+
+// === impl Edits ===
+
+impl<'p> Edits<'p> {
+    fn of(&self, candidate: &Candidate) -> Option<Arc<Edited>> {
+        let edits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        edits.iter().find(|(one, _)| std::ptr::eq(*one, candidate)).map(|(_, edited)| Arc::clone(edited))
+    }
+
+    fn keep(&self, candidate: &'p Candidate, edited: &Arc<Edited>) {
+        let mut edits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        edits.push((candidate, Arc::clone(edited)));
+    }
 }
 
 // === impl Held ===

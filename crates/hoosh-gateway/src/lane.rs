@@ -15,13 +15,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hoosh_core::dialect::{Dialect, Operation};
 use hoosh_core::{
-    EventStream, FailureKind, Fidelity, FidelityNote, InvalidRequest, NoteKind, Problem, Retry,
-    UpstreamFailure, Usage,
+    EventStream, FailureKind, Fidelity, FidelityNote, InferenceRequest, InvalidRequest, NoteKind, Problem,
+    Retry, UpstreamFailure, Usage,
 };
 use hoosh_router::Candidate;
 use http::HeaderMap;
 
 use crate::call::Call;
+use crate::context::Edited;
 
 /// What a candidate answered.
 pub(crate) struct Answer {
@@ -105,6 +106,13 @@ pub(crate) fn losses(call: &Call, candidate: &Candidate) -> Vec<FidelityNote> {
     notes
 }
 
+/// What a candidate could not be told of another request than the call's.
+pub(crate) fn lost(candidate: &Candidate, request: &InferenceRequest) -> Vec<FidelityNote> {
+    let mut notes = candidate.provider.preview(&candidate.model, request);
+    notes.retain(|note| note.kind == NoteKind::Lost);
+    notes
+}
+
 /// Whether a candidate takes the body as it is. One that goes on from a conversation kept here, that holds what
 /// only this gateway can read, that names its model in more than one place, or whose answer is wanted in another form
 /// than the provider gives, is not for the provider as it is.
@@ -131,7 +139,7 @@ pub(crate) fn answers_itself(call: &Call, candidate: &Candidate) -> bool {
     }
 }
 
-/// Asks one candidate.
+/// Asks one candidate, by another request than the call's where that had to be edited.
 ///
 /// # Cancel safety
 ///
@@ -140,6 +148,7 @@ pub(crate) async fn ask(
     call: &Call,
     candidate: &Candidate,
     fidelity: Fidelity,
+    edited: Option<&Edited>,
 ) -> Result<Answer, UpstreamFailure> {
     let answer = match call.dialect.operation() {
         Operation::Counting if goes_as_it_is(call, candidate) => {
@@ -151,8 +160,8 @@ pub(crate) async fn ask(
                 asked => asked,
             }
         }
-        _ if goes_as_it_is(call, candidate) => passthrough::ask(call, candidate).await,
-        Operation::Inference => translate::ask(call, candidate, fidelity).await,
+        _ if edited.is_none() && goes_as_it_is(call, candidate) => passthrough::ask(call, candidate).await,
+        Operation::Inference => translate::ask(call, candidate, fidelity, edited).await,
         Operation::Embedding => embedding::ask(call, candidate).await,
         Operation::Counting => counting::answer(call, candidate),
         Operation::Plain => {

@@ -24,6 +24,7 @@
 
 mod cache;
 mod call;
+mod context;
 mod continuation;
 mod count;
 mod decisions;
@@ -41,6 +42,7 @@ mod settle;
 
 pub use cache::{CacheControl, CacheSettings, CacheStats, CacheUse, ResponseCache};
 pub use call::{Call, CallerId, RequestId};
+pub use context::ContextReceipt;
 pub use decisions::{Asked, AskedResult, Decision, Decisions, Progress};
 pub use events::{Completed, Endpoint, Event, EventBus, EventKind, Happened, Listener};
 pub use gateway::{Fallbacks, Gateway, GatewayBuilder, HealthReport};

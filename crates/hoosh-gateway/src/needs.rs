@@ -36,6 +36,7 @@ pub(crate) fn query(call: &Call) -> Query<'_> {
         tools: has_tools(body),
         local_only: call.local_only,
         max_cost: call.max_cost,
+        context: call.context.map(|wish| wish.policy),
         conversation: call.session.as_ref().map(|session| Seed::of((call.caller.as_str(), session))),
     }
 }
@@ -45,7 +46,8 @@ pub(crate) fn tokens(call: &Call) -> u64 {
     call.body.len() as u64 / 4 + call.head.max_tokens.unwrap_or(0)
 }
 
-fn modalities(body: &[u8]) -> Modalities {
+/// What a body holds beside text.
+pub(crate) fn modalities(body: &[u8]) -> Modalities {
     let typed = values(body, b"\"type\"").filter_map(|value| find(TYPES, value));
     let media = [&b"\"mimeType\""[..], b"\"mime_type\""].into_iter().flat_map(|key| values(body, key));
     let media = media.filter_map(|value| find(MEDIA, value));

@@ -15,6 +15,7 @@ use http::HeaderMap;
 
 use crate::cache::CacheUse;
 use crate::call::RequestId;
+use crate::context::ContextReceipt;
 use crate::continuation::{Continuation, Continued};
 use crate::gateway::Held;
 use crate::lane::{Lane, Rest};
@@ -46,6 +47,8 @@ pub struct ReplyHead {
     pub attempts: usize,
     /// What of the request could not be carried to the provider.
     pub notes: Vec<FidelityNote>,
+    /// What was done to the prompt so that the model could read it; `None`: nothing.
+    pub context: Option<ContextReceipt>,
     /// What the provider said of its rate limits, in its words and the caller's.
     pub limits: HeaderMap,
     /// What it cost; `None` for a stream, whose end is not known yet, and where no price is known.

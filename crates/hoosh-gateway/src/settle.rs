@@ -7,12 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use hoosh_core::catalog::Catalog;
 use hoosh_core::dialect::Dialect;
-use hoosh_core::{FidelityNote, HooshError, LlmProvider, NanoUsd, Provenance, UpstreamFailure, Usage};
+use hoosh_core::{
+    FailureKind, FidelityNote, HooshError, LlmProvider, NanoUsd, Provenance, UpstreamFailure, Usage,
+};
 use hoosh_router::{Candidate, LetGo};
 use tokio::time::Instant;
 
 use crate::cache::{CacheUse, Found, Keeping};
 use crate::call::{Call, CallerId, RequestId};
+use crate::context::ContextReceipt;
 use crate::decisions::Decision;
 
 /// Somebody who is told when a call is over: a log, metrics, and in time the books.
@@ -35,7 +38,7 @@ pub struct FailedAttempt<'a> {
     pub candidate: &'a Candidate,
     /// Why.
     pub failure: &'a UpstreamFailure,
-    /// Whether the candidate was asked at all: the line before it may be full.
+    /// Whether the candidate was asked at all: the line before it may be full, or the prompt too long for it.
     pub was_asked: bool,
 }
 
@@ -62,6 +65,8 @@ pub struct CallRecord {
     pub attempts: usize,
     /// What could not be carried between the caller's dialect and the provider's.
     pub notes: Vec<FidelityNote>,
+    /// What was done to its prompt so that who answered could read it. A summary for that is a call of its own.
+    pub context: Option<ContextReceipt>,
     /// How it ended.
     pub outcome: Outcome,
     /// What it took: as the provider said, or counted here where it said nothing.
@@ -140,7 +145,9 @@ pub(crate) struct Settlement {
 impl FailedAttempt<'_> {
     /// One word for events and metrics: that of its [`FailureKind`](hoosh_core::FailureKind), or `queue_full`.
     pub fn kind(&self) -> &'static str {
-        if self.was_asked { self.failure.kind.as_str() } else { "queue_full" }
+        let kind = self.failure.kind;
+        let is_of_the_line = matches!(kind, FailureKind::RateLimited | FailureKind::Timeout);
+        if !self.was_asked && is_of_the_line { "queue_full" } else { kind.as_str() }
     }
 }
 
@@ -187,6 +194,7 @@ impl Settlement {
             cache: CacheUse::Off,
             attempts: 0,
             notes: Vec::new(),
+            context: None,
             outcome: Outcome::Cancelled,
             usage: None,
             cost: None,
@@ -251,6 +259,7 @@ impl Settlement {
             record.model_used = Some(found.entry.model.clone());
             record.time_to_first = Some(self.start.elapsed());
             record.notes.extend(found.entry.notes.iter().cloned());
+            record.context.clone_from(&found.entry.context);
         }
     }
 
@@ -265,6 +274,13 @@ impl Settlement {
     pub(crate) fn tell_notes(&mut self, tells: bool) {
         if let Some(keeping) = &mut self.keeping {
             keeping.tells_notes = tells;
+        }
+    }
+
+    /// The prompt was brought into what who answers reads.
+    pub(crate) fn shortened(&mut self, receipt: Option<ContextReceipt>) {
+        if let Some(record) = &mut self.record {
+            record.context = receipt;
         }
     }
 

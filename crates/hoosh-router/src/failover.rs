@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use hoosh_core::limits::{ATTEMPTS_MAX, RETRY_AFTER_MAX};
 use hoosh_core::{FailureKind, Retry, UpstreamFailure};
 
-use crate::filter;
 use crate::plan::{Candidate, Plan};
 use crate::retry::{OnExhausted, RetryPolicy, Terms};
 
@@ -162,7 +161,7 @@ impl<'p> Failover<'p> {
 
     /// What was too long for one is too long for all that are known to read no more.
     fn pass_over_shorter(&mut self, at: usize) {
-        let window = |stand: &Stand<'_>| filter::window(&*stand.candidate.provider, &stand.candidate.model);
+        let window = |stand: &Stand<'_>| stand.candidate.window();
         let Some(too_short) = window(&self.stands[at]) else { return };
         for stand in &mut self.stands {
             if window(stand).is_some_and(|window| window <= too_short) {

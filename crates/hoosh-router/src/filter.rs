@@ -4,15 +4,20 @@
 //! of what the call may cost, which an unknown price could break.
 
 use hoosh_core::catalog::Catalog;
-use hoosh_core::{LlmProvider, Modality, ModelInfo, NanoUsd, Usage};
+use hoosh_core::{ContextPolicy, ContextRule, LlmProvider, Modality, ModelInfo, NanoUsd, Usage};
 
 use crate::plan::{Objection, Query};
 
 /// Tokens of an answer that is estimated where the call names no most: 500, a long paragraph or two.
 const ANSWER_TOKENS: u64 = 500;
 
-/// What stands against asking this provider for the model, going by the call itself.
-pub(crate) fn objection(provider: &dyn LlmProvider, model: &str, query: &Query<'_>) -> Option<Objection> {
+/// What stands against asking this provider for the model, going by the call itself and what its route says of lengths.
+pub(crate) fn objection(
+    provider: &dyn LlmProvider,
+    model: &str,
+    query: &Query<'_>,
+    rule: Option<&ContextRule>,
+) -> Option<Objection> {
     if query.local_only && !provider.is_local() {
         return Some(Objection::NotLocal);
     }
@@ -20,8 +25,9 @@ pub(crate) fn objection(provider: &dyn LlmProvider, model: &str, query: &Query<'
     if asks_nothing && query.max_cost.is_none() {
         return None;
     }
-    let known = known(provider, model);
-    by_ability(known, query).or_else(|| by_cost(provider, model, query))
+    by_ability(known(provider, model), query)
+        .or_else(|| by_length(provider, model, query, rule))
+        .or_else(|| by_cost(provider, model, query))
 }
 
 fn by_ability(known: Option<&ModelInfo>, query: &Query<'_>) -> Option<Objection> {
@@ -39,11 +45,22 @@ fn by_ability(known: Option<&ModelInfo>, query: &Query<'_>) -> Option<Objection>
     if query.tools && known.tools == Some(false) {
         return Some(Objection::Unable("tools"));
     }
-    let window = known.input_max.into_iter().chain(known.context_window).min();
-    match (query.prompt_tokens, window) {
-        (Some(tokens), Some(window)) if tokens > window => Some(Objection::TooLong { tokens, window }),
-        _ => None,
-    }
+    None
+}
+
+fn by_length(
+    provider: &dyn LlmProvider,
+    model: &str,
+    query: &Query<'_>,
+    rule: Option<&ContextRule>,
+) -> Option<Objection> {
+    let tokens = query.prompt_tokens?;
+    let policy = query.context.or(rule.and_then(|rule| rule.policy)).unwrap_or_default();
+    let is_compressed = rule.is_some_and(ContextRule::compresses);
+    // Where it is made shorter, how long it is then is not known yet.
+    let window =
+        window(provider, model, rule).filter(|_| policy == ContextPolicy::Refuse && !is_compressed)?;
+    (tokens > window).then_some(Objection::TooLong { tokens, window })
 }
 
 fn by_cost(provider: &dyn LlmProvider, model: &str, query: &Query<'_>) -> Option<Objection> {
@@ -69,8 +86,23 @@ pub(crate) fn cost(provider: &dyn LlmProvider, model: &str, query: &Query<'_>) -
 }
 
 /// Most tokens that a model reads, if that is known.
-pub(crate) fn window(provider: &dyn LlmProvider, model: &str) -> Option<u64> {
-    known(provider, model)?.context_window
+pub(crate) fn window(provider: &dyn LlmProvider, model: &str, rule: Option<&ContextRule>) -> Option<u64> {
+    prompt_max(provider, model, rule, 0)
+}
+
+/// Most tokens that a model reads if it is to write as many, or half of what it has room for.
+pub(crate) fn prompt_max(
+    provider: &dyn LlmProvider,
+    model: &str,
+    rule: Option<&ContextRule>,
+    answer: u64,
+) -> Option<u64> {
+    let leave = |window: u64| window - answer.min(window / 2);
+    if let Some(window) = rule.and_then(|rule| rule.window) {
+        return Some(leave(window));
+    }
+    let known = known(provider, model)?;
+    known.input_max.into_iter().chain(known.context_window.map(leave)).min()
 }
 
 fn known(provider: &dyn LlmProvider, model: &str) -> Option<&'static ModelInfo> {

@@ -82,7 +82,7 @@ pub use health::{Attempt, EndpointHealth, Health, HealthChange, HealthState, Wat
 pub use hedge::{Hedging, LetGo};
 pub use hold::{until_output, until_proven};
 pub use near::near;
-pub use plan::{Candidate, Naming, Objection, PassedOver, Plan, Query, Resting, Seen, Way, Why};
+pub use plan::{Candidate, Naming, Objection, PassedOver, Plan, Query, Resting, Seen, Way, Why, no_route};
 pub use queue::{
     Entry, Permit, Place, Queue, QueueLimits, QueueRefusal, QueueStatus, Ticket, Tier, UnknownTier, Waiting,
 };

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hoosh_core::{
-    EmbeddingRequest, Fidelity, InferenceRequest, LlmProvider, Modalities, Modality, NanoUsd, NoRoute,
-    PartKind,
+    ContextPolicy, ContextRule, EmbeddingRequest, Fidelity, InferenceRequest, LlmProvider, Modalities,
+    Modality, NanoUsd, NoRoute, NoRouteCause, PartKind,
 };
 
 use crate::breaker::RestReason;
@@ -34,6 +34,9 @@ pub struct Query<'a> {
     pub local_only: bool,
     /// Most that the call may cost, estimated by the catalogue. A model without a known price is then not asked.
     pub max_cost: Option<NanoUsd>,
+    /// What the caller wants done about a prompt that is too long; `None`: what the route says. Where it is made shorter, no
+    /// window is too small.
+    pub context: Option<ContextPolicy>,
     /// Which conversation it belongs to: the same one goes to the same candidate among equals as long as that is well, so
     /// that its prompt is in the cache there.
     pub conversation: Option<Seed>,
@@ -72,6 +75,8 @@ pub struct Candidate {
     pub seen: Seen,
     /// What the route says of answers that are slow or break.
     pub options: RouteOptions,
+    /// What the route says about prompts that are too long. `None`: nothing.
+    pub context: Option<Arc<ContextRule>>,
 }
 
 /// What a strategy saw of a candidate.
@@ -244,6 +249,17 @@ impl Candidate {
     pub fn prefills(&self) -> bool {
         self.options.prefills.unwrap_or_else(|| self.provider.prefills(&self.model))
     }
+
+    /// Most tokens of a prompt that it takes, as its route or the catalogue says. `None`: that is not known.
+    pub fn window(&self) -> Option<u64> {
+        filter::window(&*self.provider, &self.model, self.context.as_deref())
+    }
+
+    /// Most tokens of a prompt that leave as many for the answer; for one of more than half of the window, half of it. `None`:
+    /// that is not known.
+    pub fn prompt_max(&self, answer: u64) -> Option<u64> {
+        filter::prompt_max(&*self.provider, &self.model, self.context.as_deref(), answer)
+    }
 }
 
 /// `provider/model`, which a caller can write to get just this one.
@@ -300,9 +316,28 @@ impl fmt::Display for Objection {
     }
 }
 
-/// What a caller is told when nobody is left.
-pub(crate) fn no_route(model: &str, passed_over: &[PassedOver], near: Vec<String>) -> NoRoute {
+/// What a caller is told when nobody is left: who was passed over and why, or the names that look like the model's.
+pub fn no_route(model: &str, passed_over: &[PassedOver], near: Vec<String>) -> NoRoute {
     let considered =
         passed_over.iter().map(|passed| (passed.provider.to_string(), passed.why.to_string())).collect();
-    NoRoute { model: model.to_owned(), considered, near }
+    NoRoute { model: model.to_owned(), considered, near, cause: cause(passed_over) }
+}
+
+/// Whether it is the request alone that stands against all whose routes are in use.
+fn cause(passed_over: &[PassedOver]) -> NoRouteCause {
+    let objections =
+        || passed_over.iter().map(|passed| &passed.why).filter(|why| **why != Objection::Disabled);
+    let lengths = || {
+        objections().filter_map(|why| match why {
+            Objection::TooLong { tokens, window } => Some((*window, *tokens)),
+            _ => None,
+        })
+    };
+    let (all, long) = (objections().count(), lengths().count());
+    let unable = objections().filter(|why| matches!(why, Objection::Unable(_))).count();
+    match lengths().max() {
+        Some((window, tokens)) if long == all => NoRouteCause::TooLong { tokens, window },
+        _ if all > 0 && long + unable == all => NoRouteCause::Unable,
+        _ => NoRouteCause::Model,
+    }
 }

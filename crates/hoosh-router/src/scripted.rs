@@ -176,5 +176,6 @@ fn candidate(name: &str) -> Candidate {
         fidelity: None,
         seen: Seen::default(),
         options: RouteOptions::default(),
+        context: None,
     }
 }

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hoosh_core::{Fidelity, LlmProvider, NoRoute};
+use hoosh_core::{ContextRule, Fidelity, LlmProvider, NoRoute};
 
 use self::alias::Alias;
 pub use self::alias::{Canary, Group, Member};
@@ -55,7 +55,9 @@ pub struct Route {
     /// How often it is taken beside others of its priority, where the strategy goes by weight. Default: 1. 0: only when no
     /// other can answer.
     pub weight: u32,
-    /// What is done besides asking. Default: nothing.
+    /// What is done about prompts that are too long for its models. Default: nothing is said, and the provider refuses them.
+    pub context: Option<Arc<ContextRule>>,
+    /// What is done about answers that are slow or break, besides asking the next candidate. Default: nothing.
     pub options: RouteOptions,
 }
 
@@ -172,6 +174,7 @@ struct Rule {
     fidelity: Option<Fidelity>,
     weight: u32,
     options: RouteOptions,
+    context: Option<Arc<ContextRule>>,
 }
 
 /// What a pattern leads to.
@@ -206,6 +209,7 @@ impl Route {
             fidelity: None,
             weight: 1,
             options: RouteOptions::default(),
+            context: None,
         }
     }
 }
@@ -265,6 +269,7 @@ impl RouteTable {
                 fidelity,
                 weight,
                 options,
+                context: route.context.clone(),
             });
             let loosest = &mut self.providers[provider].loosest;
             if self.rules.get(*loosest).is_none_or(|before| before.allowance() < self.rules[rule].allowance())
@@ -333,6 +338,7 @@ impl RouteTable {
                 fidelity: self.rules[entry.rule].fidelity,
                 seen: *seen,
                 options: self.rules[entry.rule].options,
+                context: self.rules[entry.rule].context.clone(),
             };
             match provider.host.verdict(&candidate.model, moment.now) {
                 Verdict::Ready | Verdict::Probe => plan.candidates.push(candidate),
@@ -469,8 +475,9 @@ impl RouteTable {
         let mut passed = Vec::new();
         entries.retain(|entry| {
             let asked = &*self.providers[entry.provider].asked;
-            let by_rule = self.rules[entry.rule].objection(query);
-            let objection = by_rule.or_else(|| filter::objection(asked, &models[entry.model], query));
+            let rule = &self.rules[entry.rule];
+            let by_call = || filter::objection(asked, &models[entry.model], query, rule.context.as_deref());
+            let objection = rule.objection(query).or_else(by_call);
             let asked = objection.is_none();
             passed.extend(objection.map(|why| (entry.rule, why)));
             asked

@@ -119,6 +119,7 @@ impl Observer for CallLog {
                     provider = record.provider,
                     cache = record.cache.as_str(),
                     attempts = record.attempts,
+                    context = record.context.as_ref().map(tracing::field::display),
                     outcome = record.outcome.as_str(),
                     prompt_tokens = record.usage.map(|usage| usage.prompt_total()),
                     completion_tokens = record.usage.map(|usage| usage.completion_total()),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use hoosh_core::LlmProvider;
+use hoosh_core::{ContextRule, LlmProvider};
 use hoosh_gateway::{CacheSettings, ResponseCache};
 use hoosh_providers::{HttpProvider, ProviderSettings, SettingsError};
 use hoosh_router::{BuildFault, Health, HealthChange, HealthState, Route, Router, Watch};
@@ -41,6 +41,9 @@ const INDIFFERENT: &[&str] = &[
     "idle_timeout_secs",
     "total_timeout_secs",
 ];
+
+/// Settings of all routes that decide what a model is asked.
+const CONTEXT: &[&str] = &["context", "keep_last", "summarise_with", "compress"];
 
 /// The router that a configuration describes.
 ///
@@ -96,6 +99,7 @@ pub(crate) fn router_after(config: &Config, before: Option<Before<'_>>) -> Resul
             fidelity: provider.lossy,
             weight: provider.weight,
             options: provider.options,
+            context: context(config, provider),
             ..Route::to(name)
         });
     }
@@ -118,6 +122,14 @@ pub(crate) fn router_after(config: &Config, before: Option<Before<'_>>) -> Resul
             Err(errors)
         }
     }
+}
+
+/// What holds for prompts that a provider's models cannot read; `None` where nobody says anything.
+fn context(config: &Config, provider: &Provider) -> Option<Arc<ContextRule>> {
+    let rule = provider.context.or(&config.routing.context);
+    // A caller may ask for what is only set up here.
+    let is_set_up = rule != ContextRule::default();
+    is_set_up.then(|| Arc::new(rule))
 }
 
 /// Providers that are other servers under the names they had.
@@ -161,7 +173,8 @@ fn answer_alike(old: &Config, new: &Config) -> bool {
     let decides = |path: &str| {
         let of_provider = path.starts_with("providers.");
         let is_indifferent = path.rsplit('.').next().is_some_and(|key| INDIFFERENT.contains(&key));
-        path == "server.lossy" || path.starts_with("aliases.") || of_provider && !is_indifferent
+        let of_context = path.strip_prefix("routing.").is_some_and(|key| CONTEXT.contains(&key));
+        path == "server.lossy" || of_context || path.starts_with("aliases.") || of_provider && !is_indifferent
     };
     let deciding = |config: &Config| {
         let mut settings = config.settings();

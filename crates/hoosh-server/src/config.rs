@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use figment::value::{Dict, Value};
-use hoosh_core::Fidelity;
+use hoosh_core::{ContextRule, Fidelity};
 use hoosh_gateway::Fallbacks;
 use hoosh_providers::ProviderSettings;
 use hoosh_router::{BreakerPolicy, Group, QueueLimits, RetryPolicy, RouteOptions, Strategy};
@@ -139,6 +139,8 @@ pub struct Provider {
     pub options: RouteOptions,
     /// How many calls it answers at once, and how many wait for that. `None`: as many as come.
     pub queue: Option<QueueLimits>,
+    /// What is done about prompts that are longer than its models read, where that is not what [`Routing::context`] says.
+    pub context: ContextRule,
 }
 
 /// What is done about providers that fail.
@@ -154,6 +156,8 @@ pub struct Routing {
     pub hedge_percent: u32,
     /// Whom to ask when a model is too short for a call, or does not allow it.
     pub fallbacks: Fallbacks,
+    /// What is done about prompts that are longer than a model reads.
+    pub context: ContextRule,
 }
 
 /// Which answers are given again.

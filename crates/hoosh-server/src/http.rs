@@ -28,6 +28,8 @@ pub(crate) const X_HOOSH_SESSION: HeaderName = HeaderName::from_static("x-hoosh-
 pub(crate) const X_HOOSH_PRIORITY: HeaderName = HeaderName::from_static("x-hoosh-priority");
 /// How long a call waited in line, in milliseconds.
 pub(crate) const X_HOOSH_QUEUE_MS: HeaderName = HeaderName::from_static("x-hoosh-queue-ms");
+/// What is done about a prompt that is too long, as the caller wants it; of an answer, what was done.
+pub(crate) const X_HOOSH_CONTEXT: HeaderName = HeaderName::from_static("x-hoosh-context");
 /// What the cache did for a call.
 pub(crate) const X_HOOSH_CACHE: HeaderName = HeaderName::from_static("x-hoosh-cache");
 /// What is done about what cannot be carried, as the caller wants it.

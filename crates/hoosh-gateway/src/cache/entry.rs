@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::CacheSettings;
 use crate::call::{Call, CallerId};
+use crate::context::ContextReceipt;
 use crate::lane::{AnswerBody, Lane};
 
 /// A kept answer.
@@ -32,6 +33,8 @@ pub(crate) struct Entry {
     pub(crate) notes: Vec<FidelityNote>,
     /// Whether the caller is told those.
     pub(crate) tells_notes: bool,
+    /// What was done to a prompt that was too long.
+    pub(crate) context: Option<ContextReceipt>,
     /// The form that the bytes are in.
     pub(crate) form: Form,
     /// The answer as its first caller got it.

@@ -106,6 +106,7 @@ impl Keeping {
             usage: record.usage,
             notes: record.notes.clone(),
             tells_notes: self.tells_notes,
+            context: record.context.clone(),
             form: self.form,
             body: Bytes::copy_from_slice(bytes),
             since: Instant::now(),

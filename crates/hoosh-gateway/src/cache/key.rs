@@ -1,6 +1,6 @@
 //! What an answer is kept under: everything that another call must share with the one that was answered.
 
-use hoosh_core::Fidelity;
+use hoosh_core::{ContextWish, Fidelity};
 use ring::digest::{Context, SHA256};
 
 use crate::call::Call;
@@ -13,7 +13,7 @@ impl Key {
     /// The key of a call whose body is, in its canonical form, `asked`.
     ///
     /// The dialect is part of it: its words are those of the answer. So is what the caller wants done about losses, which
-    /// decides who may answer, and the headers that go to the provider.
+    /// decides who may answer, what it wants done where its prompt is too long, which decides what is asked, and the headers that go to the provider.
     pub(crate) fn of(call: &Call, asked: &[u8]) -> Self {
         let mut digest = Context::new(&SHA256);
         let mut add = |field: &[u8]| {
@@ -26,6 +26,10 @@ impl Key {
         add(call.head.model.as_bytes());
         add(call.fidelity.map_or("", Fidelity::as_str).as_bytes());
         add(if call.local_only { b"local" } else { b"" });
+        if let Some(ContextWish { policy, keep_last }) = call.context {
+            add(policy.as_str().as_bytes());
+            add(&keep_last.unwrap_or(0).to_be_bytes());
+        }
         for (name, value) in &call.headers {
             add(name.as_str().as_bytes());
             add(value.as_bytes());

@@ -131,6 +131,7 @@ fn entry(call: &Call, body: String) -> Arc<Entry> {
         usage: None,
         notes: Vec::new(),
         tells_notes: true,
+        context: None,
         form: entry::Form::default(),
         body: body.into(),
         since: tokio::time::Instant::now(),

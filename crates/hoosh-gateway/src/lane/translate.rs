@@ -14,6 +14,7 @@ use http::HeaderMap;
 
 use super::{Answer, AnswerBody, Lane, Rest, cannot_translate};
 use crate::call::Call;
+use crate::context::Edited;
 use crate::count::{self, Prompt};
 use crate::responses::Keeper;
 
@@ -21,6 +22,7 @@ pub(super) async fn ask(
     call: &Call,
     candidate: &Candidate,
     fidelity: Fidelity,
+    edited: Option<&Edited>,
 ) -> Result<Answer, UpstreamFailure> {
     let Some(codec) = call.dialect.codec() else {
         return Err(UpstreamFailure::new(FailureKind::Unsupported, "it is no dialect for inference"));
@@ -29,11 +31,15 @@ pub(super) async fn ask(
     if let Some(answer) = load(call, codec, request, &candidate.model) {
         return Ok(answer);
     }
+    // What is kept, and repeated in the answer, is what was asked.
+    let sent = edited.map_or(request, |edited| &edited.request);
     if !call.head.stream {
-        let reply = candidate.provider.infer(&candidate.model, request).await?;
-        return Ok(whole(call, codec, request, &candidate.model, reply));
+        let mut reply = candidate.provider.infer(&candidate.model, sent).await?;
+        let counted = || count::usage(&candidate.model, sent, &count::written(&reply.choices));
+        reply.usage = Some(reply.usage.unwrap_or_else(counted));
+        return Ok(whole(call, codec, request, reply));
     }
-    let stream = candidate.provider.infer_stream(&candidate.model, request).await?;
+    let stream = candidate.provider.infer_stream(&candidate.model, sent).await?;
     let mut stream = until_proven(stream, candidate.options.stream_window).await?;
     let (notes, limits) = (mem::take(&mut stream.notes), mem::take(&mut stream.limits));
     let lane = TranslatedStream {
@@ -43,7 +49,10 @@ pub(super) async fn ask(
         stream: Some(stream),
         usage: None,
         late: Vec::new(),
-        prompt: Prompt::of(call, &candidate.model),
+        prompt: match edited {
+            Some(edited) => Prompt::counted(call, &candidate.model, edited.receipt.tokens),
+            None => Prompt::of(call, &candidate.model),
+        },
         written: String::new(),
         bytes: 0,
         text: candidate.options.continues.then(String::new),
@@ -92,16 +101,8 @@ fn too_long() -> UpstreamFailure {
     UpstreamFailure::new(FailureKind::Garbage, format!("its answer is longer than {most} MiB"))
 }
 
-fn whole(
-    call: &Call,
-    codec: &dyn Codec,
-    request: &InferenceRequest,
-    model: &str,
-    mut reply: InferenceResponse,
-) -> Answer {
-    let usage =
-        reply.usage.get_or_insert_with(|| count::usage(model, request, &count::written(&reply.choices)));
-    let usage = Some(*usage);
+fn whole(call: &Call, codec: &dyn Codec, request: &InferenceRequest, reply: InferenceResponse) -> Answer {
+    let usage = reply.usage;
     let encoded = codec.encode_reply(&reply, &call.context(request, reply.origin));
     if let Some(mut keeper) = call.keeper(request, reply.origin) {
         keeper.named(&reply.id);

@@ -1,7 +1,7 @@
 //! Whole calls through scripted providers.
 
 use futures_util::StreamExt;
-use hoosh_core::{FailureKind, StreamEvent};
+use hoosh_core::{FailureKind, NoRouteCause, StreamEvent};
 
 use super::*;
 use crate::breaker::BreakerPolicy;
@@ -78,7 +78,12 @@ async fn a_model_that_nobody_serves_is_asked_of_nobody() {
     let route = Route { models: vec!["llama3".into()], ..Route::to("a") };
     let router = Router::builder().provider(Arc::clone(&a) as _).route(route).build().unwrap();
     let error = router.infer(&request("lama3")).await.unwrap_err();
-    let no_route = NoRoute { model: "lama3".into(), considered: vec![], near: vec!["llama3".into()] };
+    let no_route = NoRoute {
+        model: "lama3".into(),
+        considered: vec![],
+        near: vec!["llama3".into()],
+        cause: NoRouteCause::Model,
+    };
     assert_eq!(error, HooshError::NoRoute(no_route));
     assert!(a.calls().is_empty());
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use hoosh_core::{Modalities, Modality, NanoUsd, ProviderType};
+use hoosh_core::{
+    Compression, ContextPolicy, ContextRule, Modalities, Modality, NanoUsd, NoRouteCause, ProviderType,
+};
 
 use super::*;
 use crate::scripted::Scripted;
@@ -457,6 +459,7 @@ impl Dice {
             fidelity: None,
             weight: 1,
             options: RouteOptions::default(),
+            context: None,
         }
     }
 }
@@ -606,4 +609,48 @@ fn only_what_is_known_to_be_impossible_is_ruled_out() {
         Query { max_cost: limit, ..asked("never-heard-of") },
         "what the call would cost there is not known",
     );
+}
+
+#[test]
+fn a_counted_prompt_rules_out_only_who_refuses_what_is_too_long() {
+    let is_planned = |rule: ContextRule, context| {
+        let provider = vec![Scripted::elsewhere("openai", ProviderType::OpenAi) as _];
+        let route = Route { context: Some(Arc::new(rule)), ..route("openai", &["*"], 10) };
+        let table = table_of(provider, vec![route], vec![]).unwrap();
+        let query =
+            Query { model: "gpt-3.5-turbo", prompt_tokens: Some(20_000), context, ..Query::default() };
+        table.plan(&query, Strategy::Priority, &moment(0)).is_ok()
+    };
+    let rule = ContextRule::default;
+    let drops = || ContextRule { policy: Some(ContextPolicy::DropOldest), ..rule() };
+    assert!(!is_planned(rule(), None));
+    assert!(is_planned(drops(), None) && !is_planned(drops(), Some(ContextPolicy::Refuse)));
+    assert!(is_planned(rule(), Some(ContextPolicy::KeepLast)));
+    assert!(is_planned(ContextRule { compress: Some(vec![Compression::Whitespace]), ..rule() }, None));
+    // The route's word on the window goes before the catalogue's.
+    assert!(is_planned(ContextRule { window: Some(32_000), ..rule() }, None));
+}
+
+#[test]
+fn what_the_request_alone_is_to_blame_for_is_told_from_a_missing_model() {
+    let cause = |routes: Vec<Route>, query: Query<'_>| {
+        let elsewhere = |name| Scripted::elsewhere(name, ProviderType::OpenAi) as Arc<dyn LlmProvider>;
+        let table = table_of(vec![elsewhere("a"), elsewhere("b")], routes, vec![]).unwrap();
+        table.plan(&query, Strategy::Priority, &moment(0)).unwrap_err().cause
+    };
+    let both = || vec![route("a", &["gpt-3.5-turbo"], 10), route("b", &["gpt-3.5-turbo"], 20)];
+    let asked = |model| Query { model, ..Query::default() };
+    let long = || Query { prompt_tokens: Some(20_000), ..asked("gpt-3.5-turbo") };
+    let too_long = NoRouteCause::TooLong { tokens: 20_000, window: 16_385 };
+    assert_eq!(cause(both(), long()), too_long);
+    let input = Modalities::UNKNOWN.with(Modality::Image);
+    assert_eq!(cause(both(), Query { input, ..asked("gpt-3.5-turbo") }), NoRouteCause::Unable);
+    // A route that is off says nothing of the request; one that allows less is the gateway's own limit.
+    let with = |last: Route| vec![route("a", &["gpt-3.5-turbo"], 10), last];
+    let off = |provider| Route { enabled: false, ..route(provider, &["*"], 20) };
+    assert_eq!(cause(with(off("b")), long()), too_long);
+    let limited = Route { max_tokens_limit: Some(1), ..route("b", &["*"], 20) };
+    assert_eq!(cause(with(limited), Query { max_tokens: Some(9), ..long() }), NoRouteCause::Model);
+    assert_eq!(cause(vec![off("a"), off("b")], asked("gpt-3.5-turbo")), NoRouteCause::Model);
+    assert_eq!(cause(both(), asked("nobody-has-it")), NoRouteCause::Model);
 }

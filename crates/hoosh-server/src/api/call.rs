@@ -16,8 +16,8 @@ use crate::app::App;
 use crate::http::body::{self, ResponseBody};
 use crate::http::error::ServerError;
 use crate::http::{
-    X_HOOSH_ATTEMPTS, X_HOOSH_CACHE, X_HOOSH_COST, X_HOOSH_LOSSY, X_HOOSH_MODEL, X_HOOSH_PROVIDER,
-    X_HOOSH_QUEUE_MS,
+    X_HOOSH_ATTEMPTS, X_HOOSH_CACHE, X_HOOSH_CONTEXT, X_HOOSH_COST, X_HOOSH_LOSSY, X_HOOSH_MODEL,
+    X_HOOSH_PROVIDER, X_HOOSH_QUEUE_MS,
 };
 
 pub(crate) async fn call(
@@ -108,6 +108,9 @@ pub(super) fn put(head: ReplyHead, headers: &mut HeaderMap) {
     if !head.notes.is_empty() {
         let fields: Vec<String> = head.notes.iter().map(FidelityNote::to_string).collect();
         insert(headers, X_HOOSH_LOSSY, fields.join(", "));
+    }
+    if let Some(context) = head.context {
+        insert(headers, X_HOOSH_CONTEXT, context.to_string());
     }
     if !head.queued.is_zero() {
         let millis = u64::try_from(head.queued.as_millis()).unwrap_or(u64::MAX);

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use hoosh_core::{ModelInfo, NoRoute};
+use hoosh_core::{ModelInfo, NoRoute, NoRouteCause};
 use hoosh_router::near;
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -136,7 +136,7 @@ pub(super) async fn one(app: &App, name: String) -> Result<ModelInfo, ServerErro
 
 fn no_such_model(model: String, known: &[ModelInfo]) -> ServerError {
     let near = near(&model, known.iter().map(|known| known.id.as_str()));
-    ServerError::NoSuchModel(NoRoute { model, considered: Vec::new(), near })
+    ServerError::NoSuchModel(NoRoute { model, considered: Vec::new(), near, cause: NoRouteCause::Model })
 }
 
 /// The SDKs percent-encode the slash in a model's name.

@@ -1,12 +1,14 @@
 //! What the headers of a call ask of us.
 
-use hoosh_core::{Fidelity, NanoUsd};
+use hoosh_core::{ContextWish, Fidelity, NanoUsd};
 use hoosh_gateway::Call;
 use hoosh_router::Tier;
 use http::{HeaderMap, HeaderName};
 
 use crate::http::error::ServerError;
-use crate::http::{X_HOOSH_FIDELITY, X_HOOSH_MAX_COST, X_HOOSH_PRIORITY, X_HOOSH_PRIVACY, X_HOOSH_SESSION};
+use crate::http::{
+    X_HOOSH_CONTEXT, X_HOOSH_FIDELITY, X_HOOSH_MAX_COST, X_HOOSH_PRIORITY, X_HOOSH_PRIVACY, X_HOOSH_SESSION,
+};
 
 /// Longest name of a conversation: 256 bytes, four UUIDs.
 const SESSION_BYTES_MAX: usize = 256;
@@ -19,6 +21,7 @@ pub(crate) struct Wishes {
     max_cost: Option<NanoUsd>,
     session: Option<String>,
     tier: Tier,
+    context: Option<ContextWish>,
 }
 
 // === impl Wishes ===
@@ -55,14 +58,19 @@ impl Wishes {
             wishes.tier =
                 tier.parse().map_err(|_| bad("x-hoosh-priority", "`high`, `normal`, `low` or `batch`"))?;
         }
+        if let Some(context) = text(&X_HOOSH_CONTEXT) {
+            let expected =
+                "`refuse`, `drop_oldest`, `keep_last` or `keep_last=N`, `middle_out` or `summarise`";
+            wishes.context = Some(ContextWish::parse(context).ok_or(bad("x-hoosh-context", expected))?);
+        }
         Ok(wishes)
     }
 
     /// Puts them onto the call.
     pub(crate) fn put(self, call: &mut Call) {
-        let Self { fidelity, local_only, max_cost, session, tier } = self;
+        let Self { fidelity, local_only, max_cost, session, tier, context } = self;
         (call.fidelity, call.local_only, call.max_cost) = (fidelity, local_only, max_cost);
-        (call.session, call.tier) = (session, tier);
+        (call.session, call.tier, call.context) = (session, tier, context);
     }
 }
 

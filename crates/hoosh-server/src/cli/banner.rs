@@ -195,6 +195,7 @@ mod tests {
             weight: 1,
             options: hoosh_router::RouteOptions::default(),
             queue: None,
+            context: hoosh_core::ContextRule::default(),
         }
     }
 

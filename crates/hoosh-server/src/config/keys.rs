@@ -60,6 +60,10 @@ pub(crate) enum Kind {
     OnExhausted,
     /// When the configuration is read again.
     Reload,
+    /// What is done about a prompt that is too long.
+    Context,
+    /// A list of ways to make prompts shorter.
+    Compress,
     /// A kind of provider.
     ProviderType,
 }
@@ -278,7 +282,7 @@ pub(crate) const KEYS: &[Key] = &[
         path: "routing.context_fallback",
         kind: Kind::Patterns,
         default: Fallback::Empty,
-        doc: "Models that are asked, in their order, when a prompt was too long for all who were.",
+        doc: "Models that are asked, in their order, when a prompt was too long for all who were or could have been.",
     },
     Key {
         path: "routing.policy_fallback",
@@ -286,6 +290,35 @@ pub(crate) const KEYS: &[Key] = &[
         default: Fallback::Empty,
         doc: "Models that are asked when the policy of a provider does not allow the call (`content_policy_violation`, \
               `content_filter`).",
+    },
+    Key {
+        path: "routing.context",
+        kind: Kind::Context,
+        default: Fallback::Open("none: the provider refuses it, or cuts it off"),
+        doc: "What is done about a prompt that is [longer than the model reads](#prompts-that-are-too-long), where that is \
+              known: `refuse` (it is not asked), `drop_oldest`, `keep_last`, `middle_out` or `summarise`. A caller's \
+              `x-hoosh-context` header goes before it.",
+    },
+    Key {
+        path: "routing.keep_last",
+        kind: Kind::Whole { min: 1, max: 1_000_000 },
+        default: Fallback::Open("10"),
+        doc: "Turns that `keep_last` keeps, the last question among them.",
+    },
+    Key {
+        path: "routing.summarise_with",
+        kind: Kind::Model,
+        default: Fallback::Open("none; `summarise` needs it"),
+        doc: "The model that writes the summaries of `summarise`, by a name or alias that callers could use. It sees what is \
+              left out; of calls with `x-hoosh-privacy: local` only if it is on this machine or network too.",
+    },
+    Key {
+        path: "routing.compress",
+        kind: Kind::Compress,
+        default: Fallback::Open("`[]`"),
+        doc: "How every prompt is made shorter, too long or not: `whitespace` (blanks at line ends, blank lines in a row), \
+              `duplicates` (of a text above 255 bytes that comes again, the last stays), `stale_tool_results` (a result goes \
+              when the same call was made again). What models wrote is not touched.",
     },
     Key {
         path: "auth.tokens",
@@ -437,6 +470,37 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "A call that asks for more answer tokens than this does not go to it.",
     },
     Key {
+        path: "providers[].context_window_tokens",
+        kind: Kind::Whole { min: 64, max: 1_000_000_000 },
+        default: Fallback::Open("what the catalogue knows of the model"),
+        doc: "What its models read and write together: say it for a model server, whose context is what it was started with. A \
+              longer prompt is then not sent there, or made shorter by `context`.",
+    },
+    Key {
+        path: "providers[].context",
+        kind: Kind::Context,
+        default: Fallback::Open("`[routing] context`"),
+        doc: "The same for calls that this provider is asked.",
+    },
+    Key {
+        path: "providers[].keep_last",
+        kind: Kind::Whole { min: 1, max: 1_000_000 },
+        default: Fallback::Open("`[routing] keep_last`"),
+        doc: "The same.",
+    },
+    Key {
+        path: "providers[].summarise_with",
+        kind: Kind::Model,
+        default: Fallback::Open("`[routing] summarise_with`"),
+        doc: "The same.",
+    },
+    Key {
+        path: "providers[].compress",
+        kind: Kind::Compress,
+        default: Fallback::Open("`[routing] compress`"),
+        doc: "The same; `[]` for none.",
+    },
+    Key {
         path: "providers[].lossy",
         kind: Kind::Fidelity,
         default: Fallback::Open("`[server] lossy`"),
@@ -549,6 +613,8 @@ impl Kind {
             Self::Strategy => format!("one of {}", Strategy::names()),
             Self::OnExhausted => "`reject`, `queue` or `least_bad`".to_owned(),
             Self::Reload => "`signal`, `watch` or `off`".to_owned(),
+            Self::Context => "`refuse`, `drop_oldest`, `keep_last`, `middle_out` or `summarise`".to_owned(),
+            Self::Compress => "a list of `whitespace`, `duplicates` and `stale_tool_results`".to_owned(),
             Self::ProviderType => "a provider type such as \"ollama\"".to_owned(),
         }
     }

@@ -7,9 +7,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use figment::value::{Dict, Value};
-use hoosh_core::Fidelity;
-use hoosh_core::ProviderType;
 use hoosh_core::limits::MODEL_NAME_BYTES_MAX;
+use hoosh_core::{Compression, ContextPolicy, Fidelity, ProviderType};
 use hoosh_providers::ProviderSettings;
 use hoosh_router::{OnExhausted, Strategy};
 use http::Uri;
@@ -54,6 +53,8 @@ enum Setting {
     Fidelity(Fidelity),
     OnExhausted(OnExhausted),
     Reload(ReloadMode),
+    Context(ContextPolicy),
+    Compress(Vec<Compression>),
     ProviderType(ProviderType),
 }
 
@@ -161,6 +162,10 @@ impl<'a> Reader<'a> {
                 self.parsed(&at, value, |text| OnExhausted::parse(&text)).map(Setting::OnExhausted)
             }
             Kind::Reload => self.parsed(&at, value, |text| ReloadMode::parse(&text)).map(Setting::Reload),
+            Kind::Context => {
+                self.parsed(&at, value, |text| ContextPolicy::parse(&text)).map(Setting::Context)
+            }
+            Kind::Compress => self.list(&at, value, Self::compression).map(Setting::Compress),
             Kind::ProviderType => self.provider_type(&at, value).map(Setting::ProviderType),
         }
     }
@@ -262,6 +267,18 @@ impl<'a> Reader<'a> {
 
     fn weight(&mut self, at: &At, value: Value) -> Option<u64> {
         self.whole(at, value, 0, keys::PRIORITY_MAX)
+    }
+
+    fn compression(&mut self, at: &At, value: Value) -> Option<Compression> {
+        let text = self.words(at, value)?.text;
+        if let Some(way) = Compression::parse(&text) {
+            return Some(way);
+        }
+        let known = Compression::ALL.map(Compression::as_str);
+        let problem = format!("expected one of `{}`, found `{text}`", known.join("`, `"));
+        self.faults
+            .push(Fault::new(at.place.clone(), at.path.as_str(), problem).meaning(nearest(&text, known)));
+        None
     }
 
     fn web_origin(&mut self, at: &At, value: Value) -> Option<String> {
@@ -472,6 +489,8 @@ getters! {
     numbers: Numbers => Vec<u64>,
     on_exhausted: OnExhausted => OnExhausted,
     reload: Reload => ReloadMode,
+    context: Context => ContextPolicy,
+    compress: Compress => Vec<Compression>,
     provider_type: ProviderType => ProviderType,
 }
 

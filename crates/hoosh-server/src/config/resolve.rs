@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use figment::value::{Dict, Value};
-use hoosh_core::{ProviderType, limits};
+use hoosh_core::{ContextPolicy, ContextRule, ProviderType, limits};
 use hoosh_gateway::Fallbacks;
 use hoosh_providers::{Preset, ProviderSettings, Timeouts, preset};
 use hoosh_router::{BreakerPolicy, Canary, Group, Member, QueueLimits, RetryPolicy, RouteOptions};
@@ -135,10 +135,12 @@ impl Reader<'_> {
             let says = "`server.bind` lets other machines in and `auth.tokens` is empty: everybody may call";
             self.warn(self.origin("server.bind"), says);
         }
+        let routing = routing(routing_section);
+        self.name_who_summarises(&routing, &providers);
         Config {
             server,
             providers,
-            routing: routing(routing_section),
+            routing,
             cache: cache(cache_section),
             auth: Auth { tokens },
             aliases: aliases.into_texts().collect(),
@@ -148,6 +150,21 @@ impl Reader<'_> {
             sources: Vec::new(),
             warnings: Vec::new(),
             origins: BTreeMap::new(),
+        }
+    }
+
+    /// Whoever is to summarise must be named.
+    fn name_who_summarises(&mut self, routing: &Routing, providers: &[Provider]) {
+        let mut check = |path: String, rule: &ContextRule, policy: Option<ContextPolicy>| {
+            if policy == Some(ContextPolicy::Summarise) && rule.summarise_with.is_none() {
+                self.fault(&path, "`summarise` needs a model for it: name one in `summarise_with`");
+            }
+        };
+        // Told where it was said.
+        check("routing.context".to_owned(), &routing.context, routing.context.policy);
+        for provider in providers {
+            let path = format!("{}.context", provider_path(provider.name()));
+            check(path, &provider.context.or(&routing.context), provider.context.policy);
         }
     }
 
@@ -327,6 +344,7 @@ impl Reader<'_> {
                 let waiting = section.whole("max_waiting").map_or(limits::QUEUE_WAITING, size);
                 QueueLimits { concurrent: size(concurrent), waiting }
             }),
+            context: context(&mut section),
         };
         Some(Unnamed { path, name, typed: known.is_some(), whole: true, provider })
     }
@@ -469,6 +487,18 @@ fn routing(mut section: Section) -> Routing {
             context_length: section.texts("context_fallback").unwrap_or_default(),
             content_policy: section.texts("policy_fallback").unwrap_or_default(),
         },
+        context: context(&mut section),
+    }
+}
+
+/// What a section says of prompts that are too long.
+fn context(section: &mut Section) -> ContextRule {
+    ContextRule {
+        policy: section.context("context"),
+        keep_last: section.whole("keep_last").and_then(|turns| u32::try_from(turns).ok()),
+        summarise_with: section.text("summarise_with"),
+        compress: section.compress("compress"),
+        window: section.whole("context_window_tokens"),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+use hoosh_core::ContextRule;
 use hoosh_providers::preset;
 
 use super::file::join;
@@ -58,6 +59,7 @@ fn page(config: &Config) -> Page<'_> {
     page.key("routing", "hedge_percent", &routing.hedge_percent.to_string());
     page.key("routing", "context_fallback", &list(&routing.fallbacks.context_length));
     page.key("routing", "policy_fallback", &list(&routing.fallbacks.content_policy));
+    page.context("routing", &routing.context);
 
     page.section("[cache]");
     page.key("cache", "enabled", &config.cache.enabled.to_string());
@@ -138,6 +140,7 @@ impl Page<'_> {
         if let Some(limit) = provider.max_tokens_limit {
             self.key(&section, "max_tokens_limit", &limit.to_string());
         }
+        self.context(&section, &provider.context);
         if let Some(lossy) = provider.lossy {
             self.key(&section, "lossy", &string(lossy.as_str()));
         }
@@ -148,6 +151,26 @@ impl Page<'_> {
         self.key(&section, "first_byte_timeout_secs", &seconds(settings.timeouts.first_byte));
         self.key(&section, "idle_timeout_secs", &seconds(settings.timeouts.idle));
         self.key(&section, "total_timeout_secs", &seconds(settings.timeouts.total));
+    }
+
+    /// What is said of prompts that are too long.
+    fn context(&mut self, section: &str, rule: &ContextRule) {
+        if let Some(window) = rule.window {
+            self.key(section, "context_window_tokens", &window.to_string());
+        }
+        if let Some(policy) = rule.policy {
+            self.key(section, "context", &string(policy.as_str()));
+        }
+        if let Some(turns) = rule.keep_last {
+            self.key(section, "keep_last", &turns.to_string());
+        }
+        if let Some(model) = &rule.summarise_with {
+            self.key(section, "summarise_with", &string(model));
+        }
+        if let Some(compress) = &rule.compress {
+            let names: Vec<String> = compress.iter().map(|way| way.as_str().to_owned()).collect();
+            self.key(section, "compress", &list(&names));
+        }
     }
 
     /// One key, with where it was said unless it is the default.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hoosh_core::{ProviderType, limits};
+use hoosh_core::{Compression, ContextPolicy, ProviderType, limits};
 use hoosh_providers::Timeouts;
 use secrecy::ExposeSecret;
 
@@ -735,6 +735,57 @@ fn the_documentation_lists_every_key() {
         return;
     }
     assert_eq!(page[begin..end], keys_markdown(), "run it with HOOSH_WRITE_DOCS=1");
+}
+
+#[test]
+fn what_is_done_about_long_prompts_is_read_shown_and_its_faults_placed() {
+    let text = r#"
+        [routing]
+        context = "keep_last"
+        keep_last = 4
+        compress = ["whitespace", "duplicates"]
+
+        [[providers]]
+        type = "llamacpp"
+        context_window_tokens = 8192
+        context = "summarise"
+        summarise_with = "small"
+        compress = []
+
+        [[providers]]
+        type = "ollama"
+    "#;
+    let config = loaded(text, &[]);
+    let (all, own) = (&config.routing.context, &config.providers[0].context);
+    assert_eq!((all.policy, all.keep_last), (Some(ContextPolicy::KeepLast), Some(4)));
+    assert_eq!(all.compress, Some(vec![Compression::Whitespace, Compression::Duplicates]));
+    assert_eq!((own.policy, own.window), (Some(ContextPolicy::Summarise), Some(8192)));
+    assert_eq!((own.summarise_with.as_deref(), own.compress.as_deref()), (Some("small"), Some(&[][..])));
+    assert_eq!(config.providers[1].context, ContextRule::default());
+    let again = loaded(&config.to_toml(), &[]);
+    assert_eq!((&again.routing, &again.providers[0].context), (&config.routing, own));
+
+    let provider = "[[providers]]\ntype = \"ollama\"\n";
+    check_faults(
+        &format!("{provider}context = \"summarise\"\ncompress = [\"whitespaces\"]\n"),
+        &[],
+        &[
+            "hoosh.toml:3: providers.ollama.context: `summarise` needs a model for it: name one in `summarise_with`",
+            "hoosh.toml:4: providers[0].compress[0]: expected one of `whitespace`, `duplicates`, `stale_tool_results`, found `whitespaces`; did you mean `whitespace`?",
+        ],
+    );
+    check_faults(
+        &format!("{provider}[routing]\ncontext = \"summarise\"\n"),
+        &[],
+        &["hoosh.toml:4: routing.context: `summarise` needs a model for it: name one in `summarise_with`"],
+    );
+    check_faults(
+        &format!("{provider}context = \"forget\"\n"),
+        &[],
+        &[
+            "hoosh.toml:3: providers[0].context: expected `refuse`, `drop_oldest`, `keep_last`, `middle_out` or `summarise`",
+        ],
+    );
 }
 
 #[test]

@@ -221,7 +221,7 @@ fn short(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hoosh_core::{InvalidRequest, NoRoute, Refusal, UpstreamFailure};
+    use hoosh_core::{InvalidRequest, NoRoute, NoRouteCause, Refusal, UpstreamFailure};
     use std::time::Duration;
 
     #[track_caller]
@@ -232,9 +232,12 @@ mod tests {
     #[test]
     fn every_error_has_its_status() {
         let call = |error: HooshError| ServerError::Call(error);
+        let no_route = |cause| NoRoute { model: "m".into(), considered: vec![], near: vec![], cause }.into();
         let upstream = |status| call(UpstreamFailure::from_status(status, None, "m").at("p").into());
         check(call(InvalidRequest::new("model", "is missing").into()), 400);
-        check(call(NoRoute { model: "m".into(), considered: vec![], near: vec![] }.into()), 404);
+        check(call(no_route(NoRouteCause::Model)), 404);
+        check(call(no_route(NoRouteCause::TooLong { tokens: 2, window: 1 })), 400);
+        check(call(no_route(NoRouteCause::Unable)), 400);
         check(call(Refusal { guard: "dlp".into(), reason: "r".into() }.into()), 403);
         check(call(HooshError::Upstream(vec![])), 503);
         check(call(HooshError::Deadline(Duration::from_secs(1))), 504);
