@@ -425,7 +425,7 @@ async fn what_is_kept_can_be_seen_and_let_go_of() {
     }
     let told = stats(&hoosh).await;
     let expected = serde_json::json!({"enabled": true, "entries": 3, "bytes": told["bytes"], "max_bytes": 64 << 20,
-        "hits": 1, "misses": 3, "bypassed": 0, "waits": 0, "evictions": 0});
+        "hits": 1, "semantic_hits": 0, "semantic_entries": 0, "embeddings_failed": 0, "misses": 3, "bypassed": 0, "waits": 0, "evictions": 0});
     assert_eq!(told, expected);
     assert!(told["bytes"].as_u64().unwrap() > 3 * completion("hi").len() as u64);
     let metrics = hoosh.get("/metrics").await.text().await.unwrap();

@@ -21,6 +21,7 @@ mod pass_through;
 mod reload;
 mod responses;
 mod routing;
+mod semantic_cache;
 mod streams;
 mod translation;
 mod vendors;

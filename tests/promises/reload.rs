@@ -290,8 +290,13 @@ async fn cached_answers_stay_as_long_as_they_could_be_given() {
     hoosh.configure(&config("[aliases]\nm = \"up/n\"\n"));
     assert_eq!(reload(&hoosh).await.0, 200);
     assert_eq!(cache().await, "miss", "the name leads elsewhere");
+    for model in ["up/a", "up/b"] {
+        hoosh.configure(&config(&format!("[[groups]]\nname = \"m\"\nmodels = [\"{model}\"]\n")));
+        assert_eq!(reload(&hoosh).await.0, 200);
+        assert_eq!(cache().await, "miss", "and so does a group's");
+    }
     let stats = json(hoosh.get("/v1/cache/stats").await).await;
-    assert_eq!((&stats["hits"], &stats["misses"]), (&2.into(), &2.into()), "counted on: {stats}");
+    assert_eq!((&stats["hits"], &stats["misses"]), (&2.into(), &4.into()), "counted on: {stats}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 import http.client
 import json
 
-from llamas import Pair
+from servers import Pair
 
 BEFORE = 12  # pieces of text after which it is killed
 BODY = json.dumps({

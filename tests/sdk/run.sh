@@ -204,10 +204,11 @@ for file in "$HERE"/node/*.test.mjs; do
     suite "JavaScript: $what" node --test --test-timeout=120000 --test-reporter=spec "$file"
 done
 if [ -n "$real" ] && [ -z "$direct" ]; then
-    export HOOSH_BIN LLAMA_PYTHON LLAMA_SERVER LLAMA_CHAT_MODEL
+    export HOOSH_BIN LLAMA_PYTHON LLAMA_SERVER LLAMA_CHAT_MODEL LLAMA_CHAT_TEMPLATE LLAMA_EMBED_MODEL
     suite "two llama-servers, one of which is killed" python3 "$HERE/two_servers.py"
     suite "a llama-server that is killed in the middle of an answer" python3 "$HERE/continued.py"
     suite "the SDKs while their streams wait in line" "$REAL/sdk/bin/python" "$HERE/waiting.py"
+    suite "the cache, by the meaning that a real model sees" python3 "$HERE/semantic_cache.py"
 fi
 [ -z "$failed" ] || die "failed: $failed"
 echo "all suites passed"

@@ -8,7 +8,7 @@ import json
 import threading
 import time
 
-from llamas import Pair
+from servers import Pair
 
 CALLERS = 6
 KILL_AT, BACK_AT, END_AT = 3.0, 7.0, 16.0  # seconds

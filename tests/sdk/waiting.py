@@ -7,7 +7,7 @@ import time
 
 import anthropic
 import openai
-from llamas import Pair
+from servers import Pair
 
 QUESTION = [{"role": "user", "content": "Write one sentence about the sea."}]
 CALLERS = 6

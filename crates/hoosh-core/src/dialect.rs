@@ -26,7 +26,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-pub use canonical::Canonical;
+pub use canonical::{Apart, Canonical};
 pub use head::{Changes, Head, RequestLine};
 pub use openai_responses::{
     previous_id as responses_previous_id, resolve_references as resolve_responses_references,

@@ -319,6 +319,44 @@ pub const CACHE_FAILURES_WAITED_MAX: usize = 2;
 /// The other may go on behind a client that reads slowly.
 pub const CACHE_WAIT_TIME_MAX: Duration = Duration::from_secs(600);
 
+/// Cosine from which two questions count as one by default, where answers are also found by meaning: 0.95.
+///
+/// With all-MiniLM-L6-v2 "How do I" and "How can I" are 0.99 alike, free rewordings 0.77 to 0.97, other questions of the same
+/// subject 0.66 to 0.92 (measured 2026-11-24). Higher, and next to nothing is found; lower, and other questions are.
+pub const SEMANTIC_THRESHOLD: f64 = 0.95;
+
+/// Longest text that is looked for by meaning: 1 KiB, some 250 tokens.
+///
+/// Models of embeddings cut off what is beyond their window without a word, the smallest in use at 256 tokens: two texts that
+/// begin alike would look the same.
+pub const SEMANTIC_TEXT_BYTES_MAX: usize = 1_024;
+
+/// Longest time that a call waits for the embedding by which an answer is looked for: 1 s. Then it is asked as any other.
+///
+/// A vendor needs some 200 ms, a model on this machine less; an answer is rarely waited for much longer than this.
+pub const SEMANTIC_EMBED_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Time in which no embedding is asked for after one that did not come: 5 s, so that not every call waits for a model that
+/// hangs. It is long enough for one to be loaded into memory.
+pub const SEMANTIC_REST: Duration = Duration::from_secs(5);
+
+/// Answers among which one is looked for by meaning: 1,000, the newest to the same instructions, history and parameters.
+///
+/// Each look compares with all of them: a thousand vectors of 1,536 numbers take some 0.1 ms (2026-11-24).
+pub const SEMANTIC_NEIGHBOURS_MAX: usize = 1_000;
+
+/// Longest vector that is kept for that: 8,192 numbers, twice the longest that is sold (4,096). They take 32 KiB.
+pub const SEMANTIC_DIMENSIONS_MAX: usize = 8_192;
+
+/// Requests that the cache is warmed with at once: 4. They are in nobody's way: a model on this machine answers few at once.
+pub const WARM_CONCURRENT_MAX: usize = 4;
+
+/// Most calls that the cache is warmed with, one for each request and caller: 1,000. They are paid for at every start.
+pub const WARM_CALLS_MAX: usize = 1_000;
+
+/// Largest such file: 4 MiB. It is kept in memory as long as the configuration.
+pub const WARM_FILE_BYTES_MAX: u64 = 4 << 20;
+
 /// Events that are kept for a listener that is slower than they come: 1,024, below 1 MiB with the longest names.
 ///
 /// That is a second of a busy gateway, in which a listener may wait for a disk or a network. All listeners share them, and

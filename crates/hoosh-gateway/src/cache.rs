@@ -9,6 +9,8 @@
 //! its caller's own, and in the Responses dialect the name leads to the conversation that the caller goes on from.
 //! `x-request-id` is every call's own.
 //!
+//! With an embeddings model, a call without such an answer may have that to the same question in other words ([`semantic`]).
+//!
 //! Whoever waits sees nothing of a stream before its end, and waits on a client that reads slowly, within the bounds in
 //! [`limits`].
 
@@ -16,6 +18,7 @@ mod entry;
 mod flight;
 mod keeping;
 mod key;
+mod semantic;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hoosh_core::dialect::{Canonical, Operation};
+use hoosh_core::dialect::{Apart, Canonical, Operation};
 use hoosh_core::limits;
 use moka::Expiry;
 use moka::notification::RemovalCause;
@@ -33,11 +36,13 @@ use self::entry::Entry;
 use self::flight::{Flights, Joined, Landing, landed};
 pub(crate) use self::keeping::Keeping;
 use self::key::Key;
+pub(crate) use self::semantic::{Embed, Embedding};
+use self::semantic::{Index, Question};
 use crate::call::{Call, CallerId};
 use crate::lane::AnswerBody;
 
 /// Which answers are kept, and for how long.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CacheSettings {
     /// How long an answer is given again.
     pub ttl: Duration,
@@ -50,7 +55,22 @@ pub struct CacheSettings {
     /// Whether calls are cached that leave the model a choice: with a temperature above 0, or with none, which most
     /// providers take for 1. Without it only those that say `temperature: 0`.
     pub any_temperature: bool,
+    /// Whether an answer to the same question in other words will do; `None`: it will not.
+    pub semantic: Option<SemanticSettings>,
 }
+
+/// When two questions in other words count as one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SemanticSettings {
+    /// The model of embeddings, by any name that it can be asked by.
+    pub model: String,
+    /// The cosine of their vectors from which they do, from 0 to 1. See [`limits::SEMANTIC_THRESHOLD`] for the default.
+    pub threshold: f64,
+}
+
+/// How alike two questions are: the cosine of their vectors, rounded down to hundredths so that 1.00 is only what is equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Similarity(u8);
 
 /// What a caller wants of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +95,8 @@ pub enum CacheUse {
     Miss,
     /// The answer is one that was given before, or to another call at the same time.
     Hit,
+    /// The answer is one that was given before to the same question in other words, this much alike.
+    Semantic(Similarity),
 }
 
 /// What the cache holds and did so far.
@@ -86,6 +108,12 @@ pub struct CacheStats {
     pub bytes: u64,
     /// Calls that were given a kept answer, those that waited for it among them.
     pub hits: u64,
+    /// Calls that were given the answer to the same question in other words.
+    pub semantic_hits: u64,
+    /// Answers that can be found so.
+    pub semantic_entries: u64,
+    /// Embeddings for that which did not come, or not in time. Their calls are among the misses.
+    pub embeddings_failed: u64,
     /// Calls that could have had one and found none.
     pub misses: u64,
     /// Calls that could not have one.
@@ -102,6 +130,8 @@ pub struct CacheStats {
 pub struct ResponseCache {
     settings: CacheSettings,
     entries: moka::sync::Cache<Key, Arc<Entry>>,
+    /// Where they are found by meaning.
+    semantic: Option<Arc<Index>>,
     flights: Arc<Flights>,
     /// How often each caller has purged: an answer that was asked for before must not be kept after. Callers are as many
     /// as there are tokens.
@@ -126,11 +156,15 @@ pub(crate) struct Found {
     pub(crate) entry: Arc<Entry>,
     pub(crate) body: AnswerBody,
     pub(crate) age: Duration,
+    /// How alike the questions are, where they are not the same.
+    pub(crate) similarity: Option<Similarity>,
 }
 
 #[derive(Default)]
 struct Counters {
     hits: AtomicU64,
+    semantic_hits: AtomicU64,
+    embeddings_failed: AtomicU64,
     misses: AtomicU64,
     bypassed: AtomicU64,
     waits: AtomicU64,
@@ -155,49 +189,69 @@ impl ResponseCache {
 
     fn counted(settings: CacheSettings, counters: Arc<Counters>) -> Self {
         let counted = Arc::clone(&counters);
+        let semantic = settings.semantic.clone().map(|settings| Arc::new(Index::new(settings)));
+        let index = semantic.clone();
         let entries = moka::sync::Cache::builder()
             .max_capacity(settings.bytes_max)
             .weigher(|_, entry: &Arc<Entry>| entry.weight())
             .expire_after(Lifetime)
-            .eviction_listener(move |_, _, cause| {
+            .eviction_listener(move |_, entry, cause| {
+                if let (Some(index), Some(taken)) = (&index, &entry.taken) {
+                    index.remove(taken);
+                }
                 if cause == RemovalCause::Size {
                     add(&counted.evictions);
                 }
             })
             .build();
         let (flights, purges, coming) = (Arc::default(), Mutex::default(), AtomicU64::new(0));
-        Self { settings, entries, flights, purges, coming, counters }
+        Self { settings, entries, semantic, flights, purges, coming, counters }
     }
 
-    /// Looks for an answer to a call; one that is being asked for is waited for.
+    /// Looks for an answer to a call; one that is being asked for is waited for. Where none is found and answers are also
+    /// found by meaning, it has the question embedded by `embed`.
     ///
     /// # Cancel safety
     ///
     /// Dropping it leaves nothing behind.
-    pub(crate) async fn look(self: &Arc<Self>, call: &Call) -> Looked {
-        let looked = match self.key(call) {
-            Some(key) => self.look_for(key, call).await,
+    pub(crate) async fn look(self: &Arc<Self>, call: &Call, embed: Embed<'_>) -> Looked {
+        let looked = match self.settings.identify(call) {
+            Some((key, question)) => match self.look_for(key, call).await {
+                Looked::Ask(keeping) => self.look_alike(keeping, question, call, embed).await,
+                looked => looked,
+            },
             None => Looked::Bypass,
         };
         add(match &looked {
             Looked::Bypass => &self.counters.bypassed,
+            Looked::Found(Found { similarity: Some(_), .. }) => &self.counters.semantic_hits,
             Looked::Found(_) => &self.counters.hits,
             Looked::Ask(_) => &self.counters.misses,
         });
         looked
     }
 
-    /// What a call is kept under; `None` for one that is not to be cached.
-    fn key(&self, call: &Call) -> Option<Key> {
-        if !call.cache.read && !call.cache.write || call.body.len() > limits::CACHED_REQUEST_BYTES_MAX {
-            return None;
+    /// Looks for the answer to the same question in other words, before it is asked.
+    async fn look_alike(
+        &self,
+        mut keeping: Box<Keeping>,
+        question: Option<Question>,
+        call: &Call,
+        embed: Embed<'_>,
+    ) -> Looked {
+        let (Some(index), Some(question)) = (&self.semantic, question) else { return Looked::Ask(keeping) };
+        let Ok(place) = index.place(question, embed).await else {
+            add(&self.counters.embeddings_failed);
+            return Looked::Ask(keeping);
+        };
+        for (key, similarity) in index.near(&place) {
+            if let Some(found) = self.find(&key, call) {
+                keeping.found(&found.entry, similarity);
+                return Looked::Found(Found { similarity: Some(similarity), ..found });
+            }
         }
-        let operation = call.dialect.operation();
-        if !matches!(operation, Operation::Inference | Operation::Embedding) {
-            return None; // what is counted costs nothing, what is only passed through is not understood
-        }
-        let asked = Canonical::read(call.dialect, &call.body)?;
-        (operation == Operation::Embedding || self.settings.allow(&asked)).then(|| Key::of(call, &asked.text))
+        keeping.place = Some(place);
+        Looked::Ask(keeping)
     }
 
     async fn look_for(self: &Arc<Self>, key: Key, call: &Call) -> Looked {
@@ -230,6 +284,11 @@ impl ResponseCache {
                 Ok(Some(Landing::Answer(entry))) => {
                     if let Some(found) = Found::of(entry, call) {
                         return Looked::Found(found);
+                    }
+                }
+                Ok(Some(Landing::Alike(entry, similarity))) => {
+                    if let Some(found) = Found::of(entry, call) {
+                        return Looked::Found(Found { similarity: Some(similarity), ..found });
                     }
                 }
                 Ok(Some(Landing::Failed)) => {
@@ -266,6 +325,8 @@ impl ResponseCache {
         let purged = self.purges();
         if purged.get(&entry.caller).copied().unwrap_or(0) == purges {
             self.entries.insert(key.clone(), Arc::clone(entry));
+        } else if let (Some(index), Some(taken)) = (&self.semantic, &entry.taken) {
+            index.remove(taken);
         }
     }
 
@@ -284,6 +345,11 @@ impl ResponseCache {
         keys.len()
     }
 
+    /// How answers are found by meaning, if they are.
+    pub(crate) fn semantic(&self) -> Option<&SemanticSettings> {
+        self.settings.semantic.as_ref()
+    }
+
     /// What it holds and did so far.
     pub fn stats(&self) -> CacheStats {
         // What is due is done first: the numbers are else those of a moment ago.
@@ -293,6 +359,9 @@ impl ResponseCache {
             entries: self.entries.entry_count(),
             bytes: self.entries.weighted_size(),
             hits: read(&self.counters.hits),
+            semantic_hits: read(&self.counters.semantic_hits),
+            semantic_entries: self.semantic.as_ref().map_or(0, |index| index.size() as u64),
+            embeddings_failed: read(&self.counters.embeddings_failed),
             misses: read(&self.counters.misses),
             bypassed: read(&self.counters.bypassed),
             waits: read(&self.counters.waits),
@@ -323,10 +392,15 @@ fn add(counter: &AtomicU64) {
 // === impl Found ===
 
 impl Found {
+    /// What the cache did for the call that is given it.
+    pub(crate) fn cache_use(&self) -> CacheUse {
+        self.similarity.map_or(CacheUse::Hit, CacheUse::Semantic)
+    }
+
     /// An entry for a call; `None` if it cannot be brought into the form that the call wants.
     fn of(entry: Arc<Entry>, call: &Call) -> Option<Self> {
         let (body, age) = (entry.body_for(call)?, entry.age());
-        Some(Self { entry, body, age })
+        Some(Self { entry, body, age, similarity: None })
     }
 }
 
@@ -351,6 +425,38 @@ impl Expiry<Key, Arc<Entry>> for Lifetime {
 // === impl CacheSettings ===
 
 impl CacheSettings {
+    /// Whether the answer to a call may be kept, as far as the call says it.
+    pub fn can_keep(&self, call: &Call) -> bool {
+        self.identify(call).is_some_and(|_| call.cache.write)
+    }
+
+    /// What a call is kept under, and what it asks in other words; `None` for one that is not to be cached.
+    fn identify(&self, call: &Call) -> Option<(Key, Option<Question>)> {
+        if !call.cache.read && !call.cache.write || call.body.len() > limits::CACHED_REQUEST_BYTES_MAX {
+            return None;
+        }
+        let operation = call.dialect.operation();
+        if !matches!(operation, Operation::Inference | Operation::Embedding) {
+            return None; // what is counted costs nothing, what is only passed through is not understood
+        }
+        // Whoever wants a fresh answer wants none to a question in other words either.
+        let is_semantic = self.semantic.is_some()
+            && !call.by_words_alone
+            && operation == Operation::Inference
+            && call.cache.read
+            && call.cache.write;
+        let (asked, apart) = if is_semantic {
+            Canonical::read_apart(call.dialect, &call.body)?
+        } else {
+            (Canonical::read(call.dialect, &call.body)?, None)
+        };
+        if operation == Operation::Inference && !self.allow(&asked) {
+            return None;
+        }
+        let question = apart.and_then(|Apart { text, rest }| Question::new(text, Key::of(call, &rest)));
+        Some((Key::of(call, &asked.text), question))
+    }
+
     /// Whether an inference may be cached.
     ///
     /// More than one answer is asked for to see different ones, so these are asked for anew each time.
@@ -375,6 +481,7 @@ impl Default for CacheSettings {
             bytes_max: limits::CACHE_BYTES_MAX,
             tool_calls: false,
             any_temperature: false,
+            semantic: None,
         }
     }
 }
@@ -425,7 +532,38 @@ impl CacheUse {
             Self::Bypass => Some("bypass"),
             Self::Miss => Some("miss"),
             Self::Hit => Some("hit"),
+            Self::Semantic(_) => Some("semantic"),
         }
+    }
+
+    /// How alike the questions are, where the answer was given to another.
+    pub fn similarity(self) -> Option<Similarity> {
+        if let Self::Semantic(similarity) = self { Some(similarity) } else { None }
+    }
+
+    /// Whether the answer was given before, so that nobody is asked and nothing is paid.
+    pub fn is_again(self) -> bool {
+        matches!(self, Self::Hit | Self::Semantic(_))
+    }
+}
+
+// === impl Similarity ===
+
+impl Similarity {
+    fn of(cosine: f32) -> Self {
+        // At most 100, and what is no number is 0.
+        Self((cosine.clamp(0.0, 1.0) * 100.0) as u8)
+    }
+
+    /// From 0 to 1.
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.0) / 100.0
+    }
+}
+
+impl fmt::Display for Similarity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2}", self.as_f64())
     }
 }
 

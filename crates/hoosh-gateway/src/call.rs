@@ -9,7 +9,9 @@ use hoosh_core::dialect::{
     Dialect, Head, Operation, Quirks, ReplyContext, RequestLine, Target, resolve_responses_references,
     take_responses_previous_id,
 };
-use hoosh_core::{ContextWish, Fidelity, HooshError, InferenceRequest, InvalidRequest, NanoUsd};
+use hoosh_core::{
+    ContextWish, EmbeddingRequest, Fidelity, HooshError, InferenceRequest, InvalidRequest, NanoUsd,
+};
 use hoosh_router::Tier;
 use http::HeaderMap;
 use memchr::memmem::{self, Finder};
@@ -51,6 +53,10 @@ pub struct Call {
     pub cache: CacheControl,
     /// What is done where its prompt is too long; `None`: what the route says.
     pub context: Option<ContextWish>,
+    /// Whether the cache asks, for the sake of another call: it has no other part in it.
+    pub(crate) is_for_cache: bool,
+    /// Whether only the answer to the same words is one to it: the summary of another text is none of this.
+    pub(crate) by_words_alone: bool,
     /// The answer that the request goes on from, if it names one.
     previous: Option<String>,
     /// The conversation that the request goes on from, if it names one that is kept here.
@@ -118,6 +124,8 @@ impl Call {
             place: None,
             cache: CacheControl::ANY,
             context: None,
+            is_for_cache: false,
+            by_words_alone: false,
             previous: None,
             history: None,
             responses: None,
@@ -137,6 +145,16 @@ impl Call {
         let body =
             dialect.codec().map(|codec| codec.encode_request(request, target).body).unwrap_or_default();
         Self::read(RequestId::new(), CallerId::new("embedded"), dialect, body.into())
+    }
+
+    /// The call that has a text of another one embedded, with the other's bounds on who may see it and what it may cost.
+    pub(crate) fn embedding(of: &Self, model: &str, text: String) -> Option<Self> {
+        let dialect = Dialect::OpenAiEmbeddings;
+        let request = EmbeddingRequest { input: vec![text.into()], ..EmbeddingRequest::default() };
+        let body = dialect.embedding_codec()?.encode_request(&request, model).ok()?.body;
+        let call = Self::read(RequestId::new(), of.caller.clone(), dialect, body.into()).ok()?;
+        let (local_only, max_cost, tier) = (of.local_only, of.max_cost, of.tier);
+        Some(Self { local_only, max_cost, tier, is_for_cache: true, ..call })
     }
 
     /// Tokens of its prompt, counted as far as that is worth it. `None`: it is no inference, or cannot be read.

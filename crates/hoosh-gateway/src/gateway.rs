@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{
     ContextPolicy, ContextWish, FailureKind, Fidelity, HooshError, LlmProvider, ModelInfo, NoRoute,
@@ -13,12 +13,12 @@ use hoosh_core::{
 };
 use hoosh_router::{
     Attempt, Attempted, Candidate, Moment, Objection, Opening, PassedOver, Permit, Plan, Query, QueueLimits,
-    QueueStatus, RetryBudget, Router, Seed, Terms, Turn, near, no_route,
+    QueueStatus, RetryBudget, RetryPolicy, Router, Seed, Terms, Turn, near, no_route,
 };
 use http::HeaderMap;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::cache::{CacheUse, Found, Looked, ResponseCache};
+use crate::cache::{CacheUse, Embedding, Found, Looked, ResponseCache};
 use crate::call::Call;
 use crate::context::{self, Edited, Fit, Gap};
 use crate::continuation::Continuation;
@@ -271,12 +271,15 @@ impl Gateway {
 
     /// Looks for an answer that can be given again; waits for one that is being asked for.
     async fn look(&self, call: &Call, settlement: &mut Settlement) -> Result<Option<Found>, HooshError> {
-        let Some(cache) = &self.cache else { return Ok(None) };
+        let Some(cache) = self.cache.as_ref().filter(|_| !call.is_for_cache) else { return Ok(None) };
+        let embed = |text| self.embed(call, text);
         // So it is for a call whose client leaves, or whose time is over, while it waits.
         settlement.cache(CacheUse::Miss, None);
         let looked = match self.answer_time_max {
-            None => cache.look(call).await,
-            Some(limit) => timeout(limit, cache.look(call)).await.map_err(|_| HooshError::Deadline(limit))?,
+            None => cache.look(call, &embed).await,
+            Some(limit) => {
+                timeout(limit, cache.look(call, &embed)).await.map_err(|_| HooshError::Deadline(limit))?
+            }
         };
         match looked {
             Looked::Bypass => settlement.cache(CacheUse::Bypass, None),
@@ -284,6 +287,28 @@ impl Gateway {
             Looked::Ask(keeping) => settlement.cache(CacheUse::Miss, Some(keeping)),
         }
         Ok(None)
+    }
+
+    /// Has a text of a call embedded, as a call of its own by the same caller: checks see it and observers are told.
+    ///
+    /// The future has a name, because it is part of the one that it calls.
+    fn embed<'a>(&'a self, call: &'a Call, text: String) -> BoxFuture<'a, Option<Embedding>> {
+        Box::pin(async move {
+            let settings = self.cache.as_ref()?.semantic()?;
+            let asking = Call::embedding(call, &settings.model, text)?;
+            let id = asking.id.clone();
+            let reply = match self.call(asking).await {
+                Ok(reply) => reply,
+                Err(error) => {
+                    tracing::warn!(id = %call.id, embedding = %id, %error, "no embedding to look for an answer by");
+                    return None;
+                }
+            };
+            let ReplyBody::Full(body) = &reply.body else { return None };
+            let answer = Dialect::OpenAiEmbeddings.embedding_codec()?.decode_reply(body).ok()?;
+            let maker = format!("{}/{}", reply.head.provider, reply.head.model);
+            Some(Embedding { maker, numbers: answer.embeddings.into_iter().next()? })
+        })
     }
 
     /// Who is asked, in order. Only if nobody is does it look up which names there are.
@@ -392,12 +417,16 @@ impl Gateway {
         // Waiting for another's answer has taken its part.
         let left = self.answer_time_max.map(|limit| limit.saturating_sub(settlement.elapsed()));
         let deadline = left.map(|left| Instant::now() + left);
-        let terms = Terms {
+        let mut terms = Terms {
             budget: Some(budget),
             hedging: Some(self.router.hedging(call.head.stream)),
             deadline: deadline.map(Instant::into_std),
             ..self.router.terms()
         };
+        if call.is_for_cache {
+            // To ask without it is better than to wait for it.
+            terms.policy = RetryPolicy::ONCE;
+        }
         // What was edited for a candidate serves for its next try too.
         let edits = &Edits::default();
         let ask = |opening: Opening<'p>| async move {
@@ -522,6 +551,7 @@ impl Gateway {
         let mut asked = Call::chat(&context::wanted(gap, model)).map_err(|error| error.to_string())?;
         asked.caller = call.caller.clone();
         (asked.local_only, asked.max_cost, asked.tier) = (call.local_only, call.max_cost, call.tier);
+        asked.by_words_alone = true;
         // A summary for the summary would have no end.
         asked.context = Some(ContextWish { policy: ContextPolicy::Refuse, keep_last: None });
         tracing::debug!(id = %call.id, summary = %asked.id, model, "asks for a summary");
@@ -691,7 +721,7 @@ fn again(found: Found, call: &Call, settlement: &mut Settlement) -> (Answer, Rep
         request_id: call.id.clone(),
         provider: entry.provider.clone(),
         model: entry.model.clone(),
-        cache: CacheUse::Hit,
+        cache: found.cache_use(),
         age: Some(found.age),
         attempts: 0,
         notes: if entry.tells_notes { entry.notes.clone() } else { Vec::new() },

@@ -40,7 +40,9 @@ mod responses;
 mod retries;
 mod settle;
 
-pub use cache::{CacheControl, CacheSettings, CacheStats, CacheUse, ResponseCache};
+pub use cache::{
+    CacheControl, CacheSettings, CacheStats, CacheUse, ResponseCache, SemanticSettings, Similarity,
+};
 pub use call::{Call, CallerId, RequestId};
 pub use context::ContextReceipt;
 pub use decisions::{Asked, AskedResult, Decision, Decisions, Progress};

@@ -253,7 +253,7 @@ impl Settlement {
 
     /// A kept answer is given again.
     pub(crate) fn answered_again(&mut self, found: &Found) {
-        self.cache(CacheUse::Hit, None);
+        self.cache(found.cache_use(), None);
         if let Some(record) = &mut self.record {
             record.provider = Some(found.entry.provider.clone());
             record.model_used = Some(found.entry.model.clone());
@@ -345,7 +345,7 @@ impl Settlement {
     pub(crate) fn cost(&self) -> Option<NanoUsd> {
         let record = self.record.as_ref()?;
         // What is given again was paid for before.
-        if record.cache == CacheUse::Hit {
+        if record.cache.is_again() {
             return Some(NanoUsd(0));
         }
         let own = cost(&**self.provider.as_ref()?, record.model_used.as_deref()?, self.usage.as_ref())?;

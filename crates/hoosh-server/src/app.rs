@@ -118,6 +118,7 @@ impl Observer for CallLog {
                     model = record.model_asked,
                     provider = record.provider,
                     cache = record.cache.as_str(),
+                    similarity = record.cache.similarity().map(|similarity| similarity.as_f64()),
                     attempts = record.attempts,
                     context = record.context.as_ref().map(tracing::field::display),
                     outcome = record.outcome.as_str(),

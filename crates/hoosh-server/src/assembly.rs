@@ -174,7 +174,11 @@ fn answer_alike(old: &Config, new: &Config) -> bool {
         let of_provider = path.starts_with("providers.");
         let is_indifferent = path.rsplit('.').next().is_some_and(|key| INDIFFERENT.contains(&key));
         let of_context = path.strip_prefix("routing.").is_some_and(|key| CONTEXT.contains(&key));
-        path == "server.lossy" || of_context || path.starts_with("aliases.") || of_provider && !is_indifferent
+        path == "server.lossy"
+            || of_context
+            || path.starts_with("aliases.")
+            || path.starts_with("groups[")
+            || of_provider && !is_indifferent
     };
     let deciding = |config: &Config| {
         let mut settings = config.settings();
@@ -184,7 +188,8 @@ fn answer_alike(old: &Config, new: &Config) -> bool {
     deciding(old) == deciding(new)
 }
 
-fn cache_settings(config: &Config) -> Option<CacheSettings> {
+/// How answers are kept; `None`: they are not.
+pub(crate) fn cache_settings(config: &Config) -> Option<CacheSettings> {
     let cache = &config.cache;
     let of_provider = |provider: &Provider| Some((provider.name().to_owned(), provider.cache_ttl?));
     let settings = || CacheSettings {
@@ -193,6 +198,7 @@ fn cache_settings(config: &Config) -> Option<CacheSettings> {
         bytes_max: cache.max_bytes,
         tool_calls: cache.tool_calls,
         any_temperature: cache.any_temperature,
+        semantic: cache.semantic.clone(),
     };
     cache.enabled.then(settings)
 }

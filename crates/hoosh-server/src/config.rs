@@ -13,6 +13,7 @@ mod resolve;
 mod show;
 mod trial;
 mod variables;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use figment::value::{Dict, Value};
 use hoosh_core::{ContextRule, Fidelity};
-use hoosh_gateway::Fallbacks;
+use hoosh_gateway::{Fallbacks, SemanticSettings};
 use hoosh_providers::ProviderSettings;
 use hoosh_router::{BreakerPolicy, Group, QueueLimits, RetryPolicy, RouteOptions, Strategy};
 use ring::digest::{SHA256, digest};
@@ -33,6 +34,7 @@ pub use self::fault::{ConfigErrors, Fault, Place};
 pub(crate) use self::file::File;
 pub(crate) use self::resolve::default_models;
 pub(crate) use self::trial::settle_routes;
+pub use self::warm::{Warm, WarmRequest};
 
 /// Name of the configuration file.
 pub const FILE_NAME: &str = "hoosh.toml";
@@ -161,7 +163,7 @@ pub struct Routing {
 }
 
 /// Which answers are given again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cache {
     /// Whether any is.
     pub enabled: bool,
@@ -173,6 +175,10 @@ pub struct Cache {
     pub tool_calls: bool,
     /// Whether calls are that leave the model a choice.
     pub any_temperature: bool,
+    /// Whether the answer to the same question in other words will do. `None`: it will not.
+    pub semantic: Option<SemanticSettings>,
+    /// Requests that are asked beforehand.
+    pub warm: Option<Warm>,
 }
 
 /// A name that stands for several models.

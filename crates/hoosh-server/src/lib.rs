@@ -15,6 +15,7 @@ mod reload;
 mod route;
 mod serve;
 mod telemetry;
+mod warm;
 
 use std::sync::Arc;
 

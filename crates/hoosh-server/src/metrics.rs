@@ -52,7 +52,7 @@ impl Metrics {
         recorder.describe_counter(
             "hoosh_cache_calls_total".into(),
             None,
-            "Calls by what the cache did: hit, miss or bypass".into(),
+            "Calls by what the cache did: hit, semantic, miss or bypass".into(),
         );
         recorder.describe_counter(
             "hoosh_cache_waits_total".into(),
@@ -64,6 +64,11 @@ impl Metrics {
             None,
             "Cached answers let go of for want of room".into(),
         );
+        recorder.describe_counter(
+            "hoosh_cache_embeddings_failed_total".into(),
+            None,
+            "Embeddings to find an answer by that did not come, or not in time".into(),
+        );
         let reloads = "hoosh_config_reloads_total";
         recorder.describe_counter(
             reloads.into(),
@@ -74,6 +79,11 @@ impl Metrics {
             recorder.register_counter(&reload_key(result), &METADATA).absolute(0);
         }
         recorder.describe_gauge("hoosh_cache_entries".into(), None, "Answers in the cache".into());
+        recorder.describe_gauge(
+            "hoosh_cache_semantic_entries".into(),
+            None,
+            "Those of them that are found by meaning".into(),
+        );
         recorder.describe_gauge("hoosh_cache_bytes".into(), None, "Memory that they take".into());
         Self { recorder, handle }
     }
@@ -97,17 +107,29 @@ impl Metrics {
 
     /// Takes over what the cache has counted itself.
     pub(crate) fn count_cache(&self, stats: &CacheStats) {
-        let calls = [("hit", stats.hits), ("miss", stats.misses), ("bypass", stats.bypassed)];
+        let calls = [
+            ("hit", stats.hits),
+            ("semantic", stats.semantic_hits),
+            ("miss", stats.misses),
+            ("bypass", stats.bypassed),
+        ];
         for (result, count) in calls {
             let key = Key::from_parts("hoosh_cache_calls_total", vec![Label::new("result", result)]);
             self.recorder.register_counter(&key, &METADATA).absolute(count);
         }
-        let totals =
-            [("hoosh_cache_waits_total", stats.waits), ("hoosh_cache_evictions_total", stats.evictions)];
+        let totals = [
+            ("hoosh_cache_waits_total", stats.waits),
+            ("hoosh_cache_evictions_total", stats.evictions),
+            ("hoosh_cache_embeddings_failed_total", stats.embeddings_failed),
+        ];
         for (name, count) in totals {
             self.recorder.register_counter(&Key::from_name(name), &METADATA).absolute(count);
         }
-        for (name, size) in [("hoosh_cache_entries", stats.entries), ("hoosh_cache_bytes", stats.bytes)] {
+        for (name, size) in [
+            ("hoosh_cache_entries", stats.entries),
+            ("hoosh_cache_semantic_entries", stats.semantic_entries),
+            ("hoosh_cache_bytes", stats.bytes),
+        ] {
             self.recorder.register_gauge(&Key::from_name(name), &METADATA).set(size as f64);
         }
     }

@@ -227,6 +227,10 @@ fn changes(before: &Config, after: &Config) -> Vec<String> {
             settings.insert(format!("providers.{name}.api_key"));
         }
     }
+    // Its path may be the same, and what is in it other.
+    if before.cache.warm != after.cache.warm {
+        settings.insert("cache.warm".to_owned());
+    }
     let tokens = |config: &Config| -> BTreeSet<String> {
         config.auth.tokens.iter().map(|token| token.expose_secret().to_owned()).collect()
     };

@@ -34,6 +34,7 @@ use crate::http::stall::Stalls;
 use crate::http::{REQUEST_ID, X_HOOSH_DECISION, X_REQUEST_ID};
 use crate::reload::{self, Live};
 use crate::route::{Endpoint, Found, dialect_of};
+use crate::warm;
 
 /// Serves until `shutdown` is ready, then lets calls in flight finish for the drain time.
 pub(crate) async fn serve(
@@ -70,6 +71,7 @@ pub(crate) async fn serve(
     beside.spawn(over.clone().run_until_cancelled_owned(heartbeats(live.apps())));
     beside.spawn(over.clone().run_until_cancelled_owned(reload::at_hangups(Arc::clone(&live), hangups)));
     beside.spawn(over.clone().run_until_cancelled_owned(reload::at_changes(Arc::clone(&live))));
+    beside.spawn(over.clone().run_until_cancelled_owned(warm::warm(live.apps())));
 
     loop {
         let place = tokio::select! {

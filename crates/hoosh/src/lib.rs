@@ -38,7 +38,9 @@ pub use hoosh_router::Router;
 
 /// Answers that are given again.
 pub mod cache {
-    pub use hoosh_gateway::{CacheControl, CacheSettings, CacheStats, CacheUse, ResponseCache};
+    pub use hoosh_gateway::{
+        CacheControl, CacheSettings, CacheStats, CacheUse, ResponseCache, SemanticSettings, Similarity,
+    };
 }
 
 /// The typed client for agents.

@@ -6,6 +6,9 @@
 //! whom the speed of an answer would tell what another has asked; and fields that we do not know, because they may matter.
 //!
 //! Whether an answer is worth keeping is for whoever keeps it; here is only what a request says about that.
+//!
+//! For a cache that also looks for what is asked in other words, the last thing that is said can be taken apart from all the
+//! rest ([`Apart`]).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -32,6 +35,15 @@ pub struct Canonical {
     /// Whether the call does something, or goes on from something, that is kept elsewhere: a conversation by its name, an
     /// answer in the background, a model to be loaded.
     pub has_state: bool,
+}
+
+/// A request in two: what is said last, and everything else.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Apart {
+    /// The text of the last message, the user's.
+    pub text: String,
+    /// The form of everything else, as [`Canonical::text`]: model, instructions, earlier messages, parameters.
+    pub rest: Vec<u8>,
 }
 
 /// A JSON value with the fields of objects in order.
@@ -63,16 +75,32 @@ const WHOLE_MAX: f64 = (1u64 << f64::MANTISSA_DIGITS) as f64;
 impl Canonical {
     /// Reads a request; `None` if it is none that can be compared: no object, a field twice, numbers that cannot be told apart.
     pub fn read(dialect: Dialect, body: &[u8]) -> Option<Self> {
-        let Node::Object(mut fields) = serde_json::from_slice(body).ok()? else { return None };
-        SENDING.iter().for_each(|name| drop(fields.remove(*name)));
-        let mut text = Vec::with_capacity(body.len());
-        write_object(&fields, &mut text);
-        let fields = Node::Object(fields);
+        Some(Self::of(dialect, &parse(body)?, body.len()))
+    }
+
+    /// Reads a request, and takes its last message apart where that is one text of the user's. One with a picture beside
+    /// it, in several pieces, or of a tool is not: then there is only the whole.
+    pub fn read_apart(dialect: Dialect, body: &[u8]) -> Option<(Self, Option<Apart>)> {
+        let mut fields = parse(body)?;
+        let whole = Self::of(dialect, &fields, body.len());
+        let text = last_text(dialect, &mut fields).map(|place| std::mem::take(place).into_owned());
+        let apart = text.map(|text| {
+            let mut rest = Vec::with_capacity(body.len().saturating_sub(text.len()));
+            fields.write(&mut rest);
+            Apart { text, rest }
+        });
+        Some((whole, apart))
+    }
+
+    /// The form of a request of these fields.
+    fn of(dialect: Dialect, fields: &Node<'_>, length: usize) -> Self {
+        let mut text = Vec::with_capacity(length);
+        fields.write(&mut text);
         let sampling = match dialect {
             // Google's JSON may be in either case (protobuf.dev, "JSON mapping").
             Dialect::Gemini => fields.field("generationConfig").or_else(|| fields.field("generation_config")),
             Dialect::OllamaChat | Dialect::OllamaGenerate => fields.field("options"),
-            _ => Some(&fields),
+            _ => Some(fields),
         };
         let sampling = |name: &str| sampling.and_then(|sampling| sampling.field(name));
         let counts = ["n", "best_of", "candidateCount", "candidate_count"].map(|name| match sampling(name) {
@@ -87,13 +115,58 @@ impl Canonical {
             _ => false,
         };
         let says = |name: &&str| fields.field(name).is_some_and(|value| !value.says_nothing());
-        Some(Self {
+        Self {
             text,
             temperature: sampling("temperature").and_then(Node::as_f64),
             offers_tools: TOOLS.iter().any(says),
             choices: counts.into_iter().max().unwrap_or(1),
             has_state: wordless || STATE.iter().any(says),
-        })
+        }
+    }
+}
+
+/// The fields of a request without those that say how its answer is sent.
+fn parse(body: &[u8]) -> Option<Node<'_>> {
+    let Node::Object(mut fields) = serde_json::from_slice(body).ok()? else { return None };
+    SENDING.iter().for_each(|name| drop(fields.remove(*name)));
+    Some(Node::Object(fields))
+}
+
+/// Where the text of the last message is, if that is all that the user says in it.
+///
+/// A text that is to be completed is none that is said to anybody: in other words it goes on otherwise.
+fn last_text<'n, 'a>(dialect: Dialect, fields: &'n mut Node<'a>) -> Option<&'n mut Cow<'a, str>> {
+    let (list, content) = match dialect {
+        Dialect::OpenAiChat | Dialect::Anthropic | Dialect::OllamaChat => ("messages", "content"),
+        Dialect::OpenAiResponses => ("input", "content"),
+        Dialect::Gemini => ("contents", "parts"),
+        Dialect::OllamaGenerate => {
+            let has_image = fields.field("images").is_some_and(|images| !images.says_nothing());
+            return if has_image { None } else { fields.field_mut("prompt")?.as_text_mut() };
+        }
+        _ => return None,
+    };
+    let messages = match fields.field_mut(list)? {
+        Node::Text(text) if dialect == Dialect::OpenAiResponses => return Some(text),
+        Node::List(messages) => messages,
+        _ => return None,
+    };
+    let last = messages.last_mut()?;
+    let is_user = match last.field("role") {
+        Some(Node::Text(role)) => role == "user",
+        // Gemini's turns are the user's where they do not say whose they are.
+        role => role.is_none() && dialect == Dialect::Gemini,
+    };
+    if !is_user || last.field("images").is_some_and(|images| !images.says_nothing()) {
+        return None;
+    }
+    match last.field_mut(content)? {
+        Node::Text(text) => Some(text),
+        Node::List(parts) => match parts.as_mut_slice() {
+            [part] => part.field_mut("text")?.as_text_mut(),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -104,6 +177,14 @@ impl<'a> Node<'a> {
     fn field(&self, name: &str) -> Option<&Node<'a>> {
         let Self::Object(fields) = self else { return None };
         fields.get(name).filter(|value| !matches!(value, Self::Null))
+    }
+
+    fn field_mut(&mut self, name: &str) -> Option<&mut Node<'a>> {
+        if let Self::Object(fields) = self { fields.get_mut(name) } else { None }
+    }
+
+    fn as_text_mut(&mut self) -> Option<&mut Cow<'a, str>> {
+        if let Self::Text(text) = self { Some(text) } else { None }
     }
 
     fn as_u64(&self) -> Option<u64> {
@@ -313,6 +394,61 @@ mod tests {
         assert_eq!((said.temperature, said.offers_tools, said.has_state), (Some(0.5), false, false));
         let silent = read(Dialect::OpenAiChat, r#"{"temperature":null,"n":null,"tools":null}"#);
         assert_eq!((silent.temperature, silent.choices, silent.offers_tools), (None, 1, false));
+    }
+
+    #[test]
+    fn what_is_said_last_is_taken_apart_in_every_dialect() {
+        for (dialect, body) in [
+            (
+                Dialect::OpenAiChat,
+                r#"{"messages":[{"role":"user","content":"a"},{"role":"user","content":"LAST"}],"stream":true}"#,
+            ),
+            (
+                Dialect::OpenAiChat,
+                r#"{"messages":[{"role":"user","content":[{"type":"text","text":"LAST"}]}]}"#,
+            ),
+            (Dialect::Anthropic, r#"{"messages":[{"role":"user","content":"LAST"}]}"#),
+            (Dialect::Gemini, r#"{"contents":[{"parts":[{"text":"LAST"}]}]}"#),
+            (Dialect::Gemini, r#"{"contents":[{"role":"user","parts":[{"text":"LAST"}]}]}"#),
+            (Dialect::OllamaChat, r#"{"messages":[{"role":"user","content":"LAST","images":[]}]}"#),
+            (Dialect::OllamaGenerate, r#"{"prompt":"LAST"}"#),
+            (Dialect::OpenAiResponses, r#"{"input":"LAST"}"#),
+            (
+                Dialect::OpenAiResponses,
+                r#"{"input":[{"role":"user","content":[{"type":"input_text","text":"LAST"}]}]}"#,
+            ),
+        ] {
+            let (whole, apart) = Canonical::read_apart(dialect, body.as_bytes()).unwrap();
+            let apart = apart.unwrap_or_else(|| panic!("{body}"));
+            assert_eq!(apart.text, "LAST", "{body}");
+            assert_eq!(Some(whole), Canonical::read(dialect, body.as_bytes()));
+            // What else there is, and where, is in the rest; only the words are not.
+            let rest = |body: &str| Canonical::read_apart(dialect, body.as_bytes()).unwrap().1.unwrap().rest;
+            assert_eq!(apart.rest, rest(&body.replace("LAST", "something else")), "{body}");
+            assert_ne!(apart.rest, rest(&body.replacen('{', r#"{"top_p":1,"#, 1)), "{body}");
+            assert!(!body.contains("\"a\"") || apart.rest != rest(&body.replace("\"a\"", "\"b\"")));
+        }
+    }
+
+    #[test]
+    fn what_is_more_than_one_text_of_the_user_is_left_whole() {
+        for (dialect, body) in [
+            (Dialect::OpenAiChat, r#"{"messages":[]}"#),
+            (Dialect::OpenAiChat, r#"{"messages":[{"role":"assistant","content":"x"}]}"#),
+            (Dialect::OpenAiChat, r#"{"messages":[{"content":"x"}]}"#),
+            (Dialect::OpenAiChat, r#"{"messages":[{"role":"user","content":null}]}"#),
+            (Dialect::OpenAiChat, r#"{"messages":[{"role":"user","content":[{"type":"image_url"}]}]}"#),
+            (Dialect::OpenAiChat, r#"{"messages":[{"role":"user","content":[{"text":"x"},{"text":"y"}]}]}"#),
+            (Dialect::OpenAiChat, r#"{"input":"x","prompt":"x"}"#),
+            (Dialect::OllamaChat, r#"{"messages":[{"role":"user","content":"x","images":["aGk="]}]}"#),
+            (Dialect::OllamaGenerate, r#"{"prompt":"x","images":["aGk="]}"#),
+            (Dialect::OpenAiCompletions, r#"{"prompt":"x"}"#),
+            (Dialect::OpenAiEmbeddings, r#"{"input":"x"}"#),
+            (Dialect::OpenAiResponses, r#"{"input":[{"type":"function_call_output","output":"x"}]}"#),
+        ] {
+            let (_, apart) = Canonical::read_apart(dialect, body.as_bytes()).unwrap();
+            assert_eq!(apart, None, "{body}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::CacheSettings;
+use super::semantic::Taken;
 use crate::call::{Call, CallerId};
 use crate::context::ContextReceipt;
 use crate::lane::{AnswerBody, Lane};
@@ -43,6 +44,8 @@ pub(crate) struct Entry {
     pub(crate) since: Instant,
     /// For how long.
     pub(crate) ttl: Duration,
+    /// Where it is found by meaning, if it is.
+    pub(crate) taken: Option<Taken>,
 }
 
 /// How an answer is sent.
@@ -74,7 +77,8 @@ impl Entry {
         let notes: usize =
             self.notes.iter().map(|note| size_of::<FidelityNote>() + note.to_string().len()).sum();
         let names = self.model_asked.len() + self.provider.len() + self.model.len();
-        u32::try_from(OVERHEAD_BYTES + self.body.len() + names + notes).unwrap_or(u32::MAX)
+        let taken = self.taken.as_ref().map_or(0, Taken::weight);
+        u32::try_from(OVERHEAD_BYTES + self.body.len() + names + notes + taken).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn age(&self) -> Duration {

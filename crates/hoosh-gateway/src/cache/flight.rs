@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::Similarity;
 use super::entry::Entry;
 use super::key::Key;
 
@@ -28,6 +29,8 @@ pub(crate) type Flight = watch::Receiver<Option<Landing>>;
 pub(crate) enum Landing {
     /// With an answer for all who wait.
     Answer(Arc<Entry>),
+    /// With one that was given to the same question in other words.
+    Alike(Arc<Entry>, Similarity),
     /// With an answer that is only its own caller's.
     Unkept,
     /// Without one.

@@ -10,10 +10,11 @@ use hoosh_core::dialect::Dialect;
 use hoosh_core::limits;
 use tokio::time::Instant;
 
-use super::ResponseCache;
 use super::entry::{Entry, Form, is_worth_keeping};
 use super::flight::{Landing, Lead};
 use super::key::Key;
+use super::semantic::Place;
+use super::{ResponseCache, Similarity};
 use crate::call::Call;
 use crate::settle::{CallRecord, Outcome};
 
@@ -30,6 +31,8 @@ pub(crate) struct Keeping {
     bytes: Option<Vec<u8>>,
     /// Whether the caller is told what could not be carried.
     pub(crate) tells_notes: bool,
+    /// Where the answer will be found by meaning.
+    pub(super) place: Option<Place>,
 }
 
 impl Keeping {
@@ -49,7 +52,15 @@ impl Keeping {
             purges,
             bytes: call.cache.write.then(Vec::new),
             tells_notes: true,
+            place: None,
         })
+    }
+
+    /// Nothing is asked: an answer to the same question in other words is given, also to those who wait.
+    pub(super) fn found(mut self, entry: &Arc<Entry>, similarity: Similarity) {
+        if let Some(lead) = self.lead.take() {
+            lead.land(Landing::Alike(Arc::clone(entry), similarity));
+        }
     }
 
     /// Takes what the caller is given.
@@ -91,18 +102,22 @@ impl Keeping {
     }
 
     /// The answer as an entry, if it is one to be kept.
-    fn entry(&self, record: &CallRecord) -> Option<Arc<Entry>> {
+    fn entry(&mut self, record: &CallRecord) -> Option<Arc<Entry>> {
+        let place = self.place.take();
         let (bytes, provider) = (self.bytes.as_deref()?, record.provider.clone()?);
         let settings = &self.cache.settings;
         let ttl = settings.ttl_of(&provider);
         if ttl.is_zero() || !is_worth_keeping(self.dialect, self.form, bytes, settings) {
             return None;
         }
+        let model = record.model_used.clone()?;
+        // Before it is kept: what is let go of gives its place back. Until then nothing is found there.
+        let taken = self.cache.semantic.as_ref().zip(place).map(|(index, place)| index.add(place, &self.key));
         Some(Arc::new(Entry {
             caller: record.caller.clone(),
             model_asked: record.model_asked.clone(),
             provider,
-            model: record.model_used.clone()?,
+            model,
             usage: record.usage,
             notes: record.notes.clone(),
             tells_notes: self.tells_notes,
@@ -111,6 +126,7 @@ impl Keeping {
             body: Bytes::copy_from_slice(bytes),
             since: Instant::now(),
             ttl,
+            taken,
         }))
     }
 }

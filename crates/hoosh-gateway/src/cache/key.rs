@@ -16,11 +16,7 @@ impl Key {
     /// decides who may answer, what it wants done where its prompt is too long, which decides what is asked, and the headers that go to the provider.
     pub(crate) fn of(call: &Call, asked: &[u8]) -> Self {
         let mut digest = Context::new(&SHA256);
-        let mut add = |field: &[u8]| {
-            // With its length before it, no field can run into the next.
-            digest.update(&(field.len() as u64).to_be_bytes());
-            digest.update(field);
-        };
+        let mut add = |field: &[u8]| add(&mut digest, field);
         add(call.caller.as_str().as_bytes());
         add(call.dialect.as_str().as_bytes());
         add(call.head.model.as_bytes());
@@ -36,8 +32,26 @@ impl Key {
         }
         // A body begins with a brace, as no header does.
         add(asked);
+        Self::finish(digest)
+    }
+
+    /// The key of what shares this one, and one thing more.
+    pub(crate) fn with(&self, field: &[u8]) -> Self {
+        let mut digest = Context::new(&SHA256);
+        add(&mut digest, &self.0);
+        add(&mut digest, field);
+        Self::finish(digest)
+    }
+
+    fn finish(digest: Context) -> Self {
         let mut key = [0; 32];
         key.copy_from_slice(digest.finish().as_ref());
         Self(key)
     }
+}
+
+/// With its length before it, no field can run into the next.
+fn add(digest: &mut Context, field: &[u8]) {
+    digest.update(&(field.len() as u64).to_be_bytes());
+    digest.update(field);
 }

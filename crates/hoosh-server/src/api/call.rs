@@ -9,7 +9,7 @@ use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, EXPECT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
-use super::waiting::{self, Answer};
+use super::waiting;
 use super::wishes::Wishes;
 use super::{EVENT_STREAM, streamed, written};
 use crate::app::App;
@@ -32,26 +32,23 @@ pub(crate) async fn call(
     let wishes = Wishes::read(request.headers())?;
     let cache = cache_control(request.headers());
     let headers = carried(dialect, request.headers());
-    let form = StreamContent { form: dialect.stream_form(), json_list: line.json_list };
+    let content = StreamContent { form: dialect.stream_form(), json_list: line.json_list };
     let waits = request.headers().contains_key(EXPECT);
     let body = body::read(request.into_body(), waits, app.max_body_bytes, app.body_timeout).await;
     let body = body.map_err(ServerError::Unread)?;
     let mut call = Call::read_with(id, caller, dialect, line, body).map_err(ServerError::Call)?;
     (call.cache, call.headers) = (cache, headers);
     wishes.put(&mut call);
-    let answered = match app.config.server.waiting_comment.filter(|_| waiting::can_be_told(&call)) {
-        None => app.gateway.call(call).await,
-        Some(every) => match waiting::answer(app, call, every).await {
-            Answer::InTime(answered) => answered,
-            Answer::Begun(response) => return Ok(response),
-        },
-    };
-    Ok(response(answered.map_err(ServerError::Call)?, form))
+    if let Some(every) = app.config.server.waiting_comment.filter(|_| waiting::can_be_told(&call)) {
+        return waiting::answer(app, call, content, every).await;
+    }
+    let reply = app.gateway.call(call).await.map_err(ServerError::Call)?;
+    Ok(response(reply, content))
 }
 
 /// How a stream of an answer is cut into events.
 #[derive(Clone, Copy)]
-struct StreamContent {
+pub(super) struct StreamContent {
     form: StreamForm,
     json_list: bool,
 }
@@ -77,7 +74,7 @@ fn refuse_compressed(headers: &HeaderMap) -> Result<(), ServerError> {
     }
 }
 
-fn response(reply: Reply, stream: StreamContent) -> Response<ResponseBody> {
+pub(super) fn response(reply: Reply, stream: StreamContent) -> Response<ResponseBody> {
     let mut response = match reply.body {
         ReplyBody::Full(bytes) => written(bytes),
         ReplyBody::Stream(body) => {
@@ -99,7 +96,9 @@ pub(super) fn put(head: ReplyHead, headers: &mut HeaderMap) {
     insert(headers, X_HOOSH_PROVIDER, head.provider);
     insert(headers, X_HOOSH_MODEL, head.model);
     headers.insert(X_HOOSH_ATTEMPTS, HeaderValue::from(head.attempts));
-    if let Some(cache) = head.cache.as_str() {
+    if let Some(similarity) = head.cache.similarity() {
+        insert(headers, X_HOOSH_CACHE, format!("semantic {similarity}"));
+    } else if let Some(cache) = head.cache.as_str() {
         headers.insert(X_HOOSH_CACHE, HeaderValue::from_static(cache));
     }
     if let Some(age) = head.age {

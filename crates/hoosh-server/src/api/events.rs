@@ -68,6 +68,8 @@ struct CompletedData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    similarity: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     prompt_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     completion_tokens: Option<u64>,
@@ -208,6 +210,7 @@ fn completed(call: &Completed) -> CompletedData<'_> {
         error: call.error,
         attempts: call.attempts,
         cache: call.cache.as_str(),
+        similarity: call.cache.similarity().map(|similarity| similarity.as_f64()),
         prompt_tokens: call.usage.map(|usage| usage.prompt_total()),
         completion_tokens: call.usage.map(|usage| usage.completion_total()),
         usage: call.usage.map(|usage| usage.provenance.as_str()),

@@ -6,25 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, stream};
-use hoosh_core::HooshError;
 use hoosh_core::dialect::{Dialect, StreamForm};
 use hoosh_gateway::{Call, PlaceInLine, Reply, ReplyBody, ReplyHead, ReplyStream};
 use http::{HeaderMap, Response};
 use tokio::time::{Interval, interval, timeout};
 
-use super::call::put;
+use super::call::{StreamContent, put, response};
 use super::{EVENT_STREAM, streamed};
 use crate::app::App;
 use crate::http::body::ResponseBody;
 use crate::http::error::{self, ServerError};
-
-/// How far a call came before its client had to be told.
-pub(super) enum Answer {
-    /// To its end.
-    InTime(Result<Reply, HooshError>),
-    /// It goes on in the body of this response.
-    Begun(Response<ResponseBody>),
-}
 
 /// Whether the client of a call can be told by comments, and by an event if nothing comes of it. In Gemini's dialect not
 /// all look for errors once a stream has begun.
@@ -33,14 +24,20 @@ pub(super) fn can_be_told(call: &Call) -> bool {
     streams && dialect.stream_form() == StreamForm::Sse && dialect != Dialect::Gemini
 }
 
-/// Answers a call whose client is to be told every so often that it waits.
-pub(super) async fn answer(app: &Arc<App>, mut call: Call, every: Duration) -> Answer {
+/// Answers a call whose client is to be told every so often that it waits: in time, or in the body of a response that has
+/// begun without it.
+pub(super) async fn answer(
+    app: &Arc<App>,
+    mut call: Call,
+    content: StreamContent,
+    every: Duration,
+) -> Result<Response<ResponseBody>, ServerError> {
     let place = Arc::new(PlaceInLine::default());
     call.place = Some(Arc::clone(&place));
     let (dialect, id, app) = (call.dialect, call.id.clone(), Arc::clone(app));
     let mut calling = Box::pin(async move { app.gateway.call(call).await });
     if let Ok(answered) = timeout(every, &mut calling).await {
-        return Answer::InTime(answered);
+        return answered.map(|reply| response(reply, content)).map_err(ServerError::Call);
     }
     tracing::debug!(%id, "its client is told that it waits");
     let answer = async move {
@@ -56,7 +53,7 @@ pub(super) async fn answer(app: &Arc<App>, mut call: Call, every: Duration) -> A
         }
     };
     let stopped = error::event(&ReplyStream::stopped(), dialect);
-    Answer::Begun(streamed(EVENT_STREAM, ResponseBody::waited(answer, comments(place, every), stopped)))
+    Ok(streamed(EVENT_STREAM, ResponseBody::waited(answer, comments(place, every), stopped)))
 }
 
 /// What an answer begins with whose headers are gone already, and the rest of it.

@@ -54,6 +54,10 @@ pub(crate) enum Kind {
     Model,
     /// A list of whole numbers.
     Weights,
+    /// A number from 0 to 1.
+    Fraction,
+    /// The path of a file.
+    Path,
     /// A routing strategy.
     Strategy,
     /// What is done when all who could answer are let alone.
@@ -75,6 +79,8 @@ pub(crate) enum Fallback {
     Text(&'static str),
     /// This number.
     Whole(u64),
+    /// This number, with a fraction.
+    Fraction(f64),
     /// This time.
     Time(Duration),
     /// This.
@@ -219,6 +225,30 @@ pub(crate) const KEYS: &[Key] = &[
         kind: Kind::Switch,
         default: Fallback::Switch(false),
         doc: "Whether calls that offer tools, and answers that call one, are cached too.",
+    },
+    Key {
+        path: "cache.semantic_model",
+        kind: Kind::Model,
+        default: Fallback::Open("only the same words are the same question"),
+        doc: "A model of embeddings, as callers would name it. Then a question that was not asked yet is also given the \
+              answer to [the same one in other words](http-api.md#the-same-question-in-other-words): the last message is \
+              embedded by this model, which sees it, for up to 1 s. `provider/model` keeps to one provider; vectors of \
+              several do not compare.",
+    },
+    Key {
+        path: "cache.semantic_threshold",
+        kind: Kind::Fraction,
+        default: Fallback::Fraction(limits::SEMANTIC_THRESHOLD),
+        doc: "Cosine of two questions' vectors from which they count as one. Which is right depends on the model: with \
+              all-MiniLM-L6-v2 0.95 takes \"How can I\" for \"How do I\" (0.99 alike) and some freer rewordings, and tells \
+              \"Should I buy\" from \"Should I sell\" (0.92).",
+    },
+    Key {
+        path: "cache.warm",
+        kind: Kind::Path,
+        default: Fallback::Open("nothing is asked beforehand"),
+        doc: "A file of requests that are asked after the start so that their [answers are there](http-api.md#warming), in \
+              JSON, one a line. Relative to the folder of this file.",
     },
     Key {
         path: "routing.retries",
@@ -610,6 +640,8 @@ impl Kind {
             Self::Fidelity => "`report`, `strict` or `silent`".to_owned(),
             Self::Model => "a model name".to_owned(),
             Self::Weights => format!("a list of whole numbers from 0 to {PRIORITY_MAX}"),
+            Self::Fraction => "a number from 0 to 1".to_owned(),
+            Self::Path => "the path of a file".to_owned(),
             Self::Strategy => format!("one of {}", Strategy::names()),
             Self::OnExhausted => "`reject`, `queue` or `least_bad`".to_owned(),
             Self::Reload => "`signal`, `watch` or `off`".to_owned(),
@@ -629,6 +661,7 @@ impl Fallback {
         match self {
             Self::Text(text) => Some(Value::String(tag, text.to_owned())),
             Self::Whole(number) => Some(Value::Num(tag, Num::U64(number))),
+            Self::Fraction(number) => Some(Value::Num(tag, Num::F64(number))),
             Self::Time(time) => Some(Value::Num(tag, Num::F64(time.as_secs_f64()))),
             Self::Switch(on) => Some(Value::Bool(tag, on)),
             Self::Empty => Some(Value::Array(tag, Vec::new())),
@@ -641,6 +674,7 @@ impl Fallback {
         match self {
             Self::Text(text) => format!("`\"{text}\"`"),
             Self::Whole(number) => format!("`{number}`"),
+            Self::Fraction(number) => format!("`{number}`"),
             Self::Time(time) => format!("`{}`", time.as_secs_f64()),
             Self::Switch(on) => format!("`{on}`"),
             Self::Empty => "`[]`".to_owned(),

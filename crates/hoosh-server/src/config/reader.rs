@@ -46,6 +46,7 @@ enum Setting {
     Texts(Vec<String>),
     Whole(u64),
     Numbers(Vec<u64>),
+    Fraction(f64),
     Time(Duration),
     Switch(bool),
     Address(IpAddr),
@@ -141,6 +142,11 @@ impl<'a> Reader<'a> {
             Kind::Patterns => self.list(&at, value, Self::model).map(Setting::Texts),
             Kind::Origins => self.list(&at, value, Self::web_origin).map(Setting::Texts),
             Kind::Model => self.model(&at, value).map(Setting::Text),
+            Kind::Fraction => self.fraction(&at, value).map(Setting::Fraction),
+            Kind::Path => {
+                let filled = |text: String| (!text.trim().is_empty()).then_some(text);
+                self.parsed(&at, value, filled).map(Setting::Text)
+            }
             Kind::Weights => self.list(&at, value, Self::weight).map(Setting::Numbers),
             Kind::Targets => {
                 // One name needs no list around it, whoever says it.
@@ -190,14 +196,31 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn seconds(&mut self, at: &At, value: Value, zero: bool) -> Option<Duration> {
-        let seconds: Option<f64> = match &value {
+    /// A number of any kind; the inner `None` for text that is none.
+    fn number(&mut self, at: &At, value: Value) -> Option<Option<f64>> {
+        Some(match &value {
             Value::Num(_, number) => number
                 .to_f64()
                 .or_else(|| number.to_i128().map(|number| number as f64))
                 .or_else(|| number.to_u128().map(|number| number as f64)),
             _ => self.loose(at, value)?.parse().ok(),
-        };
+        })
+    }
+
+    fn fraction(&mut self, at: &At, value: Value) -> Option<f64> {
+        let number = self.number(at, value)?;
+        match number.filter(|number| (0.0..=1.0).contains(number)) {
+            Some(number) => Some(number),
+            None => {
+                let found =
+                    number.map_or("found something else".to_owned(), |number| format!("found {number}"));
+                self.refuse(at, format!("expected {}, {found}", at.key.kind.expected()))
+            }
+        }
+    }
+
+    fn seconds(&mut self, at: &At, value: Value, zero: bool) -> Option<Duration> {
+        let seconds = self.number(at, value)?;
         let in_range =
             |seconds: &f64| *seconds <= SECONDS_MAX as f64 && (*seconds > 0.0 || zero && *seconds == 0.0);
         let time = seconds.filter(in_range).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -487,6 +510,7 @@ getters! {
     strategy: Strategy => Strategy,
     fidelity: Fidelity => Fidelity,
     numbers: Numbers => Vec<u64>,
+    fraction: Fraction => f64,
     on_exhausted: OnExhausted => OnExhausted,
     reload: Reload => ReloadMode,
     context: Context => ContextPolicy,

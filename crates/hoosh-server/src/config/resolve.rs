@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use figment::value::{Dict, Value};
 use hoosh_core::{ContextPolicy, ContextRule, ProviderType, limits};
-use hoosh_gateway::Fallbacks;
+use hoosh_gateway::{Fallbacks, SemanticSettings};
 use hoosh_providers::{Preset, ProviderSettings, Timeouts, preset};
 use hoosh_router::{BreakerPolicy, Canary, Group, Member, QueueLimits, RetryPolicy, RouteOptions};
 use http::Uri;
@@ -16,6 +16,7 @@ use super::layers::Layers;
 use super::reader::{Reader, Section, elsewhere, plain, type_name};
 use super::trial::{refused, settle_routes};
 use super::variables::expand;
+use super::warm::{self, Warm};
 use super::{
     Auth, Cache, Config, Environment, Flags, LoadOptions, ModelGroup, Provider, Routing, Server, keys,
     provider_path,
@@ -59,6 +60,7 @@ pub(crate) fn load(options: &LoadOptions) -> Result<Config, ConfigErrors> {
     // What could be read is tried in spite of what could not, so that all is told at once.
     let mut faults = reader.faults;
     faults.extend(refused(&config, &reader.unread));
+    faults.extend(warm::read(&mut config, &options.directory));
     if !faults.is_empty() {
         return Err(ConfigErrors::new(faults));
     }
@@ -137,11 +139,20 @@ impl Reader<'_> {
         }
         let routing = routing(routing_section);
         self.name_who_summarises(&routing, &providers);
+        let cache = cache(cache_section);
+        let idle = [("semantic_model", cache.semantic.is_some()), ("warm", cache.warm.is_some())];
+        for (key, _) in idle.into_iter().filter(|(_, is_said)| *is_said && !cache.enabled) {
+            let path = format!("cache.{key}");
+            self.warn(
+                self.origin(&path),
+                format!("`{path}` does nothing as long as `cache.enabled` is false"),
+            );
+        }
         Config {
             server,
             providers,
             routing,
-            cache: cache(cache_section),
+            cache,
             auth: Auth { tokens },
             aliases: aliases.into_texts().collect(),
             groups,
@@ -510,5 +521,10 @@ fn cache(mut section: Section) -> Cache {
         max_bytes: section.whole("max_bytes").unwrap_or_default(),
         tool_calls: section.switch("tool_calls").unwrap_or_default(),
         any_temperature: section.switch("any_temperature").unwrap_or_default(),
+        semantic: section.text("semantic_model").map(|model| {
+            let threshold = section.fraction("semantic_threshold").unwrap_or(limits::SEMANTIC_THRESHOLD);
+            SemanticSettings { model, threshold }
+        }),
+        warm: section.text("warm").map(Warm::unread),
     }
 }

@@ -67,6 +67,13 @@ fn page(config: &Config) -> Page<'_> {
     page.key("cache", "max_bytes", &config.cache.max_bytes.to_string());
     page.key("cache", "any_temperature", &config.cache.any_temperature.to_string());
     page.key("cache", "tool_calls", &config.cache.tool_calls.to_string());
+    if let Some(semantic) = &config.cache.semantic {
+        page.key("cache", "semantic_model", &string(&semantic.model));
+        page.key("cache", "semantic_threshold", &semantic.threshold.to_string());
+    }
+    if let Some(warm) = &config.cache.warm {
+        page.key("cache", "warm", &string(&warm.said));
+    }
 
     page.section("[auth]");
     page.key("auth", "tokens", &list(&vec![REDACTED.to_owned(); config.auth.tokens.len()]));

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use hoosh_core::dialect::Dialect;
 use hoosh_core::{Compression, ContextPolicy, ProviderType, limits};
+use hoosh_gateway::{CallerId, SemanticSettings};
 use hoosh_providers::Timeouts;
 use secrecy::ExposeSecret;
 
@@ -83,6 +85,8 @@ fn every_key_is_read() {
         max_bytes = 1_048_576
         any_temperature = true
         tool_calls = true
+        semantic_model = "mine/x"
+        semantic_threshold = 0.9
 
         [auth]
         tokens = ["one", "two"]
@@ -127,8 +131,15 @@ fn every_key_is_read() {
         reload: ReloadMode::Watch,
     };
     assert_eq!(config.server, server);
-    let cache =
-        Cache { enabled: true, ttl: secs(7.5), max_bytes: 1 << 20, tool_calls: true, any_temperature: true };
+    let cache = Cache {
+        enabled: true,
+        ttl: secs(7.5),
+        max_bytes: 1 << 20,
+        tool_calls: true,
+        any_temperature: true,
+        semantic: Some(SemanticSettings { model: "mine/x".into(), threshold: 0.9 }),
+        warm: None,
+    };
     assert_eq!(config.cache, cache);
     assert_eq!(config.address().to_string(), "[::1]:9000");
     let tokens: Vec<_> = config.auth.tokens.iter().map(ExposeSecret::expose_secret).collect();
@@ -838,6 +849,128 @@ fn groups_of_models_are_read_shown_and_their_faults_placed() {
         &[
             "hoosh.toml:1: groups[0]: `models` is missing",
             "hoosh.toml:6: groups[1].weights: there is to be one for each of `models`",
+        ],
+    );
+}
+
+/// Loads a configuration with a file of requests beside it.
+fn load_warm(toml: &str, requests: &str) -> Result<Config, ConfigErrors> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("etc")).unwrap();
+    std::fs::write(folder.path().join("etc/h.toml"), toml).unwrap();
+    std::fs::write(folder.path().join("etc/warm.jsonl"), requests).unwrap();
+    let (file, directory) = (Some(PathBuf::from("etc/h.toml")), folder.path().to_owned());
+    load(&LoadOptions { file, directory, ..LoadOptions::default() })
+}
+
+#[test]
+fn requests_to_warm_the_cache_with_are_read_from_beside_the_file() {
+    let on = "[cache]\nenabled = true\nwarm = 'warm.jsonl'\n";
+    let chat = r#"{"body": {"model":"m","temperature":0,"messages":[{"role":"user","content":"hi"}]}}"#;
+    let gemini = r#"{"dialect":"gemini","model":"g","body":{"contents":[{"parts":[{"text":"hi"}]}],"generationConfig":{"temperature":0}}}"#;
+    let config = load_warm(on, &format!("{chat}\n\n {gemini} \r\n")).unwrap();
+    let warm = config.cache.warm.as_ref().unwrap();
+    assert_eq!(warm.said, "warm.jsonl");
+    let read: Vec<_> =
+        warm.requests.iter().map(|one| (one.line, one.dialect, one.model.as_deref())).collect();
+    assert_eq!(read, [(1, Dialect::OpenAiChat, None), (3, Dialect::Gemini, Some("g"))]);
+    assert_eq!(warm.requests[0].callers, [CallerId::new("anonymous")]);
+    assert!(config.to_toml().contains("warm = \"warm.jsonl\"  # etc/h.toml:3\n"));
+
+    // With tokens it is said whose answers they are.
+    let tokens = format!("{on}[auth]\ntokens = ['a', 'b']\n");
+    let for_all = chat.replacen('{', r#"{"caller":"*","#, 1);
+    let config = load_warm(&tokens, &for_all).unwrap();
+    let [a, b] = config.cache.warm.as_ref().unwrap().requests[0].callers.clone().try_into().unwrap();
+    assert!(a != b && a.as_str().starts_with("key-"));
+    let for_one = chat.replacen('{', &format!(r#"{{"caller":"{b}","#), 1);
+    let config = load_warm(&tokens, &for_one).unwrap();
+    assert_eq!(config.cache.warm.unwrap().requests[0].callers, std::slice::from_ref(&b));
+    for nobody in [chat.to_owned(), chat.replacen('{', r#"{"caller":"eve","#, 1)] {
+        let faults = load_warm(&tokens, &nobody).unwrap_err().to_string();
+        let says = format!(
+            "etc/warm.jsonl:1: `caller`: each has answers of its own; expected `*` for all, or one of `{a}`, `{b}`"
+        );
+        assert_eq!(faults, says);
+    }
+}
+
+#[test]
+fn faults_of_requests_are_told_with_their_lines() {
+    let on = "[cache]\nenabled = true\nwarm = 'warm.jsonl'\n";
+    let requests = r#"{"body": {"model":"m","temperature":0,"messages":[{"role":"user","content":"x"}]}}
+no json
+[1]
+{"dialect":"openai_chatt","body":{}}
+{"dialect":"rerank","body":{}}
+{"dialect":1,"body":{}}
+{"boddy":{"model":"secret"}}
+{"body":{"model":"m"},"boddy":1}
+{"body":{"temperature":0,"messages":[{"role":"user","content":"x"}]}}
+{"body":{"model":"m","temperature":1,"messages":[{"role":"user","content":"x"}]}}
+{"dialect":"gemini","body":{"contents":[]}}
+"#;
+    let faults = load_warm(on, requests).unwrap_err().to_string();
+    let object = "expected a JSON object such as {\"dialect\": \"openai_chat\", \"body\": {...}} on one line";
+    let dialects = "`dialect`: expected one of `anthropic`, `gemini`, `gemini_batch_embed`, `gemini_embed`, `ollama_chat`, `ollama_embed`, `ollama_generate`, `openai_chat`, `openai_completions`, `openai_embeddings`, `openai_responses`";
+    let expected = [
+        format!("2: {object}"),
+        format!("3: {object}"),
+        format!("4: {dialects}; did you mean `openai_chat`?"),
+        format!("5: {dialects}"),
+        "6: `dialect`: expected a string".to_owned(),
+        "7: `body`: is missing".to_owned(),
+        "8: there is a field that is not known here; did you mean `body`?".to_owned(),
+        "9: invalid request: `model`: is missing".to_owned(),
+        "10: its answer would not be kept: only one answer with `temperature` 0 is (see `cache.any_temperature`), \
+         without tools (see `cache.tool_calls`), that goes on from nothing kept"
+            .to_owned(),
+        "11: invalid request: `model`: is missing".to_owned(),
+    ];
+    let expected: Vec<String> = expected.iter().map(|fault| format!("etc/warm.jsonl:{fault}")).collect();
+    assert_eq!(faults.lines().collect::<Vec<_>>(), expected);
+
+    let many = "{\"body\":{\"model\":\"m\",\"temperature\":0,\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}}\n".repeat(limits::WARM_CALLS_MAX + 1);
+    let faults = load_warm(on, &many).unwrap_err().to_string();
+    assert_eq!(faults, "etc/warm.jsonl:1001: is one of more than 1000 calls, counted for each caller");
+    let shared = "[auth]\ntokens = ['a', 'b', 'c']\n";
+    let many = many.replace("{\"body\"", "{\"caller\":\"*\",\"body\"");
+    let faults = load_warm(&format!("{on}{shared}"), &many).unwrap_err().to_string();
+    assert_eq!(faults, "etc/warm.jsonl:334: is one of more than 1000 calls, counted for each caller");
+    let large = " ".repeat(limits::WARM_FILE_BYTES_MAX as usize + 1);
+    let faults = load_warm(on, &large).unwrap_err().to_string();
+    assert_eq!(faults, "etc/h.toml:3: cache.warm: etc/warm.jsonl is larger than the 4 MiB that it may be");
+    let gone = load_warm(&on.replace("warm.jsonl", "gone"), "").unwrap_err().to_string();
+    assert!(gone.starts_with("etc/h.toml:3: cache.warm: etc/gone cannot be read: "), "{gone}");
+    let folder = load_warm(&on.replace("warm.jsonl", "."), "").unwrap_err().to_string();
+    assert_eq!(folder, "etc/h.toml:3: cache.warm: etc/. is no file");
+}
+
+#[test]
+fn what_a_cache_that_is_off_would_do_is_warned_of() {
+    let provider = "[[providers]]\ntype = 'vllm'\nbase_url = 'http://box'\nmodels = ['e']\n";
+    check_warnings(
+        &format!("[cache]\nsemantic_model = 'e'\nwarm = 'gone'\n{provider}"),
+        &[],
+        &[
+            "hoosh.toml:2: `cache.semantic_model` does nothing as long as `cache.enabled` is false",
+            "hoosh.toml:3: `cache.warm` does nothing as long as `cache.enabled` is false",
+        ],
+    );
+    let on = format!("[cache]\nenabled = true\nsemantic_model = 'e'\n{provider}");
+    check_warnings(&on, &[], &[]);
+    check_warnings(
+        &on.replace("'e'\n[", "'x'\n["),
+        &[],
+        &["hoosh.toml:3: no provider serves `x`: answers are found by the same words only"],
+    );
+    check_faults(
+        "[cache]\nsemantic_model = ''\nsemantic_threshold = 1.5\nwarm = ' '",
+        &[],
+        &[
+            "hoosh.toml:2: cache.semantic_model: it is empty; `*` matches every model",
+            "hoosh.toml:3: cache.semantic_threshold: expected a number from 0 to 1, found 1.5",
+            "hoosh.toml:4: cache.warm: expected the path of a file",
         ],
     );
 }

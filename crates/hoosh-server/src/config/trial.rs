@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hoosh_providers::SettingsError;
-use hoosh_router::BuildFault;
+use hoosh_router::{BuildFault, Router};
 
 use super::fault::{ConfigErrors, Fault, Place};
 use super::file::join;
@@ -31,7 +31,13 @@ pub(crate) fn refused(config: &Config, unread: &BTreeSet<String>) -> Vec<Fault> 
 /// What the providers and the router refuse.
 pub(crate) fn settle_routes(config: &mut Config) -> Result<(), ConfigErrors> {
     loop {
-        let Err(mut errors) = assembly::router(config) else { return Ok(()) };
+        let mut errors = match assembly::router(config) {
+            Ok(router) => {
+                warn_of_no_embeddings(config, &router);
+                return Ok(());
+            }
+            Err(errors) => errors,
+        };
         let nowhere: Vec<BuildFault> = errors.routes.extract_if(.., |fault| leads_nowhere(fault)).collect();
         let faults = placed(config, &errors);
         if !faults.is_empty() {
@@ -43,6 +49,17 @@ pub(crate) fn settle_routes(config: &mut Config) -> Result<(), ConfigErrors> {
             config.warnings.push(format!("{place}: {fault}; it is left out"));
             leave_out(config, target);
         }
+    }
+}
+
+/// Says so if nobody serves the model by which answers are found. The server that has it may be off today.
+fn warn_of_no_embeddings(config: &mut Config, router: &Router) {
+    if let Some(semantic) = config.cache.semantic.as_ref().filter(|_| config.cache.enabled)
+        && router.candidates(&semantic.model).is_empty()
+    {
+        let (place, model) = (place(config, "cache.semantic_model"), &semantic.model);
+        let says = format!("{place}: no provider serves `{model}`: answers are found by the same words only");
+        config.warnings.push(says);
     }
 }
 

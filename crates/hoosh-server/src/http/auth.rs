@@ -24,6 +24,9 @@ pub(crate) enum Denied {
     Wrong,
 }
 
+/// The caller where everybody may call.
+const ANYBODY: &str = "anonymous";
+
 // === impl Keys ===
 
 impl Keys {
@@ -44,11 +47,18 @@ impl Keys {
         self.0.is_empty()
     }
 
+    /// All who may call, by name.
+    pub(crate) fn callers(&self) -> Vec<CallerId> {
+        let mut callers: Vec<CallerId> = self.0.values().cloned().collect();
+        callers.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        if callers.is_empty() { vec![CallerId::new(ANYBODY)] } else { callers }
+    }
+
     /// Who sends these headers: by `Authorization: Bearer`, by `x-api-key` as Anthropic's clients send it, by
     /// `x-goog-api-key` or `?key=` as Google's do.
     pub(crate) fn caller(&self, headers: &HeaderMap, query: Option<&str>) -> Result<CallerId, Denied> {
         if self.0.is_empty() {
-            return Ok(CallerId::new("anonymous"));
+            return Ok(CallerId::new(ANYBODY));
         }
         let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|text| {
             let (scheme, token) = text.split_once(' ')?;

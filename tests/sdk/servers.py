@@ -1,6 +1,6 @@
-"""Real llama-servers and a gateway before them, for the tests that kill one.
+"""Real llama-servers and a real hoosh, for the scripts beside this file that start and kill them.
 
-HOOSH_BIN and what examples/llama/install.sh prints are in the environment.
+Their environment has HOOSH_BIN and what examples/llama/install.sh prints; tests/sdk/run.sh sees to that.
 """
 
 import http.client
@@ -17,18 +17,28 @@ def free_ports(count):
     return [one.getsockname()[1] for one in held]
 
 
-def llama(port):
-    arguments = ["-m", os.environ["LLAMA_CHAT_MODEL"], "--alias", "m", "--port", str(port), "-t", "1", "-np", "4"]
-    return subprocess.Popen(
-        [os.environ["LLAMA_PYTHON"], os.environ["LLAMA_SERVER"], *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def llama(port, model, *arguments):
+    common = ["-m", os.environ[model], "--port", str(port), "-t", "1"]
+    return silent(os.environ["LLAMA_PYTHON"], os.environ["LLAMA_SERVER"], *common, *arguments)
+
+
+def hoosh(config):
+    return silent(os.environ["HOOSH_BIN"], "serve", "--config", config)
+
+
+def silent(*command):
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def end(*processes):
+    for process in processes:
+        process.kill()
+        process.wait()
 
 
 def wait_for(port, path, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         try:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
             connection.request("GET", path)
@@ -46,7 +56,7 @@ class Pair:
     def __init__(self, settings, of_each=""):
         self.ports = dict(zip("ab", free_ports(2)))
         [self.port] = free_ports(1)
-        self.servers = {name: llama(port) for name, port in self.ports.items()}
+        self.servers = {name: self._llama(port) for name, port in self.ports.items()}
         self.config = tempfile.NamedTemporaryFile("w", suffix=".toml")
         self.config.write(f"[server]\nport = {self.port}\n{settings}\n")
         for name, port in self.ports.items():
@@ -57,25 +67,22 @@ class Pair:
         self.config.flush()
         self.gateway = None
 
+    @staticmethod
+    def _llama(port):
+        return llama(port, "LLAMA_CHAT_MODEL", "--alias", "m", "-np", "4")
+
     def __enter__(self):
         for port in self.ports.values():
             wait_for(port, "/health")
-        self.gateway = subprocess.Popen(
-            [os.environ["HOOSH_BIN"], "serve", "--config", self.config.name],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        self.gateway = hoosh(self.config.name)
         wait_for(self.port, "/v1/health")
         return self
 
     def __exit__(self, *_):
-        for process in [*self.servers.values(), *([self.gateway] if self.gateway else [])]:
-            process.kill()
-            process.wait()
+        end(*self.servers.values(), *([self.gateway] if self.gateway else []))
 
     def kill(self, name):
-        self.servers[name].kill()
-        self.servers[name].wait()
+        end(self.servers[name])
 
     def start_again(self, name):
-        self.servers[name] = llama(self.ports[name])
+        self.servers[name] = self._llama(self.ports[name])
