@@ -113,6 +113,22 @@ fn lots_are_said_to_be_drawn_and_a_seed_repeats_them() {
 }
 
 #[test]
+fn the_pattern_that_gives_a_model_its_strategy_is_told() {
+    let config = format!("[strategies]\n\"llama*\" = \"cheapest\"\n\"gpt-*\" = \"direct\"\n{CONFIG}");
+    for (model, strategy) in [
+        ("llama3", "cheapest, that of `llama*`"),
+        ("fast", "cheapest, that of `llama*`"),
+        ("open/o1", "priority"),
+    ] {
+        let (code, shown, told) = explain(&config, None, &["--model", model]);
+        assert!(code == Some(0) && shown.contains(&format!("strategy: {strategy}\n")), "{shown}{told}");
+    }
+    let (_, shown, _) = explain(&config, None, &["--model", "gpt-4o", "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&shown["strategy"], &shown["strategy_pattern"]), (&"direct".into(), &"gpt-*".into()));
+}
+
+#[test]
 fn what_is_wrong_with_the_question_is_told() {
     for (request, arguments, words) in [
         (Some("{}"), &[][..], "`model`: is missing"),

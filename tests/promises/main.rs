@@ -19,6 +19,7 @@ mod models_and_health;
 mod ollama_models;
 mod pass_through;
 mod reload;
+mod replay;
 mod responses;
 mod routing;
 mod semantic_cache;

@@ -55,7 +55,7 @@ async fn one_that_fails_once_is_asked_again() {
 async fn a_sick_provider_is_let_alone_and_asked_by_one_call_after_that() {
     let upstream = Upstream::start().await;
     let hoosh =
-        before(&[&upstream], "", "retries = 0\nfailures = 3\nrest_secs = 0.5\nheartbeat_secs = 0").await;
+        before(&[&upstream], "", "retries = 0\nfailures = 3\nrest_secs = 1.5\nheartbeat_secs = 0").await;
     upstream.always(Script::status(500, "{}"));
     let statuses = async |calls: usize| -> Vec<u16> {
         join_all((0..calls).map(|_| ask(&hoosh))).await.iter().map(|one| one.status().as_u16()).collect()
@@ -64,7 +64,7 @@ async fn a_sick_provider_is_let_alone_and_asked_by_one_call_after_that() {
         assert_eq!(ask(&hoosh).await.status(), 502);
     }
     let refused = ask(&hoosh).await;
-    assert_eq!((refused.status().as_u16(), header(&refused, "retry-after")), (503, "1"));
+    assert_eq!((refused.status().as_u16(), header(&refused, "retry-after")), (503, "2"));
     let error = json(refused).await["error"].clone();
     assert_eq!(error["code"], "providers_resting");
     assert!(error["message"].as_str().unwrap().contains("`p0/m`: it failed too often"), "{error}");
@@ -74,7 +74,7 @@ async fn a_sick_provider_is_let_alone_and_asked_by_one_call_after_that() {
     assert_eq!(upstream.requests(CHAT).len(), 3, "nobody was asked");
 
     // After the rest one call of many finds out; the others do not wait for it.
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    tokio::time::sleep(Duration::from_millis(1_800)).await;
     upstream.always(Script::Stream(vec![(Duration::from_millis(300), completion("hi"))], End::Proper));
     let mut probed = statuses(20).await;
     probed.sort_unstable();
@@ -86,6 +86,72 @@ async fn a_sick_provider_is_let_alone_and_asked_by_one_call_after_that() {
         "{}",
         hoosh.log()
     );
+}
+
+#[tokio::test]
+async fn a_remote_provider_that_comes_back_is_found_out_without_a_call_and_asked_before_its_rest_is_over() {
+    let (remote, other) = (Upstream::start().await, Upstream::start().await);
+    // Both are of a type that is not on this machine.
+    let hoosh = before(&[&remote, &other], "", "retries = 0\nrest_secs = 60\nprobe_secs = 0.2").await;
+    other.always(Script::json(completion("hi")));
+    remote.always(Script::status(503, "{}"));
+    remote.listing(Script::status(503, "{}"));
+    let asked = async || header(&ask(&hoosh).await, "x-hoosh-provider").to_owned();
+    for _ in 0..5 {
+        assert_eq!(asked().await, "p1");
+    }
+    let probes = || remote.requests("/models").len();
+    let first = probes();
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert!((first + 2..=first + 6).contains(&probes()), "{} after {first}", probes());
+    assert_eq!((asked().await.as_str(), remote.requests(CHAT).len()), ("p1", 5), "it is not well, and rests");
+    assert_eq!(other.requests("/models").len(), 0, "who is well is not probed");
+
+    remote.always(Script::json(completion("hi")));
+    remote.listing(testkit::listing(&["m"]));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let endpoints = json(hoosh.get("/v1/health/endpoints").await).await["endpoints"].clone();
+    let shown = endpoints.as_array().unwrap().iter().find(|one| one["provider"] == "p0").unwrap().clone();
+    assert_eq!(
+        (&shown["state"], &shown["rest_ms"]),
+        (&"resting".into(), &0.into()),
+        "only a call proves it: {shown}"
+    );
+    let found_out = probes();
+    assert_eq!(asked().await, "p0");
+    assert_eq!(remote.requests(CHAT).len(), 6);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(probes(), found_out, "nothing is asked of who is well");
+    assert_eq!(asked().await, "p0");
+}
+
+#[tokio::test]
+async fn models_have_the_strategy_of_the_most_specific_pattern_and_an_alias_that_of_its_first() {
+    let (one, two) = (Upstream::start().await, Upstream::start().await);
+    let upstreams = [&one, &two];
+    upstreams.iter().for_each(|upstream| upstream.always(Script::json(completion("hi"))));
+    let strategies = "[strategies]\n\"turn*\" = \"round_robin\"\n\"turn-alone\" = \"direct\"\n\
+                      [aliases]\nfast = \"turn-a\"\n";
+    let hoosh = before(&upstreams, "", &format!("retries = 0\n{strategies}")).await;
+    let asked = async |model: &str| {
+        let response = hoosh.post(CHAT, chat_body(model, false)).await;
+        (response.status().as_u16(), header(&response, "x-hoosh-provider").to_owned())
+    };
+    for (model, providers) in
+        [("m", ["p0", "p0"]), ("turn-a", ["p0", "p1"]), ("fast", ["p0", "p1"]), ("turn-alone", ["p0", "p0"])]
+    {
+        for provider in providers {
+            assert_eq!(asked(model).await, (200, provider.to_owned()), "{model}");
+        }
+    }
+    // Where it is `direct` nobody takes over; the others do as before.
+    one.always(Script::status(500, "{}"));
+    assert_eq!(asked("turn-alone").await.0, 502);
+    assert_eq!(asked("m").await, (200, "p1".to_owned()));
+
+    let response = hoosh.post(CHAT, chat_body("fast", false)).await;
+    let path = format!("/v1/decisions/{}", header(&response, "x-hoosh-decision"));
+    assert_eq!(json(hoosh.get(&path).await).await["strategy"], "round_robin");
 }
 
 #[tokio::test]

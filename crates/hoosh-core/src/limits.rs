@@ -188,6 +188,9 @@ pub const DECISIONS_MAX: usize = 4_096;
 /// Memory for them: 4 MiB, at a thousand bytes each. Long plans take more, and then fewer are kept.
 pub const DECISIONS_BYTES_MAX: usize = 4 << 20;
 
+/// Longest line of a file of decisions that is read: 16 MiB. A thousand candidates with long names have one of 800 KiB.
+pub const DECISION_LINE_BYTES_MAX: usize = 16 << 20;
+
 /// Calls that may wait in line before a provider by default: 100. At a second each, the last one waits for two minutes.
 pub const QUEUE_WAITING: usize = 100;
 

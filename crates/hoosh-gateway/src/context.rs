@@ -88,11 +88,13 @@ pub(crate) fn is_said(call: &Call, candidate: &Candidate) -> bool {
 
 /// What stands against asking a candidate that refuses what is too long. Only what surely is counts.
 pub(crate) fn objection(call: &Call, candidate: &Candidate) -> Option<Objection> {
-    let rule = Rule::of(call, candidate)?;
-    if rule.policy != ContextPolicy::Refuse || !rule.compress.is_empty() {
+    if call.dialect.operation() != Operation::Inference {
         return None;
     }
-    let window = candidate.window().filter(|window| may_exceed(call, *window))?;
+    let window = candidate.refuses_above(call.context.map(|wish| wish.policy))?;
+    if !may_exceed(call, window) {
+        return None;
+    }
     // A body that cannot be read is told by the attempt.
     let counted = count::by_message(&candidate.model, call.decoded().ok()?);
     (counted.at_least() > window).then(|| Objection::TooLong { tokens: counted.total(), window })

@@ -12,7 +12,7 @@ use std::mem::size_of;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hoosh_core::dialect::Dialect;
-use hoosh_core::{FailureKind, LlmProvider, UpstreamFailure, limits};
+use hoosh_core::{FailureKind, Fidelity, LlmProvider, UpstreamFailure, limits};
 use hoosh_router::{Candidate, Plan, Query, Resting};
 use ring::digest::{SHA256, digest};
 
@@ -32,6 +32,8 @@ pub struct Decision {
     pub caller: CallerId,
     /// The dialect it came in.
     pub dialect: Dialect,
+    /// What its caller said is to be done about parts that a provider cannot be told.
+    pub fidelity: Option<Fidelity>,
     /// Who could be asked, in order, and why.
     pub plan: Plan,
     /// Which configuration that was made from, if the gateway was told.
@@ -121,6 +123,7 @@ impl Decision {
             id: call.id.clone(),
             caller: call.caller.clone(),
             dialect: call.dialect,
+            fidelity: call.fidelity,
             plan,
             configuration,
             fallback: OnceLock::new(),
@@ -266,6 +269,16 @@ impl Decisions {
         found.filter(|decision| decision.caller == *caller)
     }
 
+    /// What was decided for the latest calls of this caller, at most so many, in the order they were made.
+    pub fn latest(&self, caller: &CallerId, most: usize) -> Vec<Arc<Decision>> {
+        let kept = lock(&self.kept);
+        let own =
+            kept.order.iter().rev().filter_map(|id| kept.by_id.get(id)).filter(|one| one.caller == *caller);
+        let mut latest: Vec<_> = own.take(most).cloned().collect();
+        latest.reverse();
+        latest
+    }
+
     /// Whether the decision for a call is kept.
     pub fn has(&self, id: &RequestId) -> bool {
         lock(&self.kept).by_id.contains_key(id)
@@ -316,6 +329,14 @@ mod tests {
         assert!(decisions.has(&decision.id) && decisions.find(&CallerId::new("one"), id).is_some());
         assert!(decisions.find(&CallerId::new("other"), id).is_none());
         assert!(decisions.find(&CallerId::new("one"), "req_0").is_none());
+
+        let later: Vec<_> = ["other", "one", "one"].map(decided).into();
+        later.iter().for_each(|one| decisions.keep(one));
+        let latest = |caller: &str, most| -> Vec<RequestId> {
+            decisions.latest(&CallerId::new(caller), most).iter().map(|one| one.id.clone()).collect()
+        };
+        assert_eq!(latest("one", 2), [later[1].id.clone(), later[2].id.clone()], "the older first");
+        assert_eq!((latest("one", 9).len(), latest("other", 9).len(), latest("nobody", 9).len()), (3, 1, 0));
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod lane;
 mod lines;
 mod listing;
 mod needs;
+mod probes;
 mod reply;
 mod responses;
 mod retries;

@@ -460,4 +460,46 @@ mod tests {
             }
         }
     }
+
+    /// Probes ask it again and again, so that it must cost nothing anywhere.
+    #[tokio::test]
+    async fn the_health_of_every_kind_is_asked_for_by_a_get_without_a_body() {
+        use std::io::{Read, Write};
+
+        use hoosh_core::LlmProvider;
+        use secrecy::SecretString;
+
+        for preset in PRESETS {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let serve = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let (mut head, mut piece) = (Vec::new(), [0; 4096]);
+                while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+                    let read = stream.read(&mut piece).unwrap();
+                    head.extend_from_slice(&piece[..read]);
+                }
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+                stream.write_all(answer.as_bytes()).unwrap();
+                String::from_utf8(head).unwrap()
+            });
+            let settings = crate::ProviderSettings {
+                base_url: Some(url),
+                api_key: Some(SecretString::from("k")),
+                ..crate::ProviderSettings::new(preset.kind)
+            };
+            let provider = crate::HttpProvider::new(settings).unwrap();
+            // What it makes of the answer is the listing's.
+            let _said = provider.health_check().await;
+            let head = serve.join().unwrap();
+            let (line, rest) = head.split_once("\r\n").unwrap();
+            let path = line.split(['?', ' ']).nth(1).unwrap();
+            assert!(line.starts_with("GET "), "{}: {line}", preset.kind);
+            assert!(path.ends_with("/models") || path == "/api/tags", "{}: {line}", preset.kind);
+            assert!(
+                rest.ends_with("\r\n\r\n") && !rest.to_ascii_lowercase().contains("content-length: "),
+                "{head}"
+            );
+        }
+    }
 }

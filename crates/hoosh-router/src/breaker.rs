@@ -56,7 +56,11 @@ pub(crate) enum Heard {
     /// It refused what was wrong with the request: it is there, no more is known.
     Alive,
     /// It failed. It may say when to come back.
-    Bad { after: Option<Duration> },
+    Bad {
+        after: Option<Duration>,
+        /// Whether it does not take our key: then what is free says nothing.
+        key_refused: bool,
+    },
     /// It has had enough for now.
     Limited { after: Option<Duration> },
     /// The attempt was given up before anything was heard.
@@ -85,6 +89,21 @@ pub(crate) struct Breaker {
     rests: u32,
     /// The provider's own word on when to come back, and why.
     told: Option<(Instant, RestReason)>,
+    /// Whether it failed last because of our key.
+    key_refused: bool,
+    vouched: Vouched,
+}
+
+/// What came of the provider's being well when it was asked for something free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Vouched {
+    /// It has not been yet.
+    #[default]
+    Never,
+    /// The rest ended early because of it, and no call has failed since.
+    Believed,
+    /// The call that was to prove it failed.
+    Wrongly,
 }
 
 // === impl BreakerPolicy ===
@@ -98,6 +117,24 @@ impl Default for BreakerPolicy {
 // === impl RestReason ===
 
 impl RestReason {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Failing, Self::RateLimited, Self::Probing, Self::Offline];
+
+    /// One word for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Failing => "failing",
+            Self::RateLimited => "rate_limited",
+            Self::Probing => "probing",
+            Self::Offline => "offline",
+        }
+    }
+
+    /// Reads a [`name`](Self::name).
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
+
     /// As it stands behind the provider's name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -122,7 +159,7 @@ impl From<&UpstreamFailure> for Heard {
             (Fault::Caller, _) if failure.status.is_none() => Self::Nothing,
             (Fault::Caller, _) => Self::Alive,
             (_, FailureKind::RateLimited) => Self::Limited { after },
-            _ => Self::Bad { after },
+            (_, kind) => Self::Bad { after, key_refused: kind == FailureKind::Credentials },
         }
     }
 }
@@ -183,8 +220,12 @@ impl Breaker {
                     self.close();
                 }
             }
-            Heard::Bad { after } => {
+            Heard::Bad { after, key_refused } => {
                 self.failures = self.failures.saturating_add(1);
+                self.key_refused = key_refused;
+                if is_probe && self.vouched == Vouched::Believed {
+                    self.vouched = Vouched::Wrongly;
+                }
                 if let Some(after) = after {
                     self.rest_as_told(now + after, RestReason::Failing);
                 }
@@ -203,6 +244,24 @@ impl Breaker {
     pub(crate) fn wake(&mut self, now: Instant) {
         if let State::Open { until } = &mut self.state {
             *until = now.min(*until);
+        }
+    }
+
+    /// Whether asking the provider for something free may end the rest: not where it is over its limits or has said when to
+    /// come back, nor where it refused our key. Who was well and then failed is not believed again until a call has gone well:
+    /// else a model that is down behind a list that is not would cost a call at every look.
+    pub(crate) fn can_be_vouched_for(&self, now: Instant) -> bool {
+        let is_open = matches!(self.state, State::Open { until } if until > now);
+        let is_told = self.told.is_some_and(|(told, _)| told > now);
+        is_open && !is_told && !self.key_refused && self.vouched != Vouched::Wrongly
+    }
+
+    /// The provider was well when it was asked for something free: one call may find out at once whether this is. It is no
+    /// more than that, since nothing was generated.
+    pub(crate) fn vouch(&mut self, now: Instant) {
+        if self.can_be_vouched_for(now) {
+            self.vouched = Vouched::Believed;
+            self.wake(now);
         }
     }
 
@@ -234,7 +293,7 @@ mod tests {
 
     const POLICY: BreakerPolicy =
         BreakerPolicy { failures: 3, rest: Duration::from_secs(5), rest_max: Duration::from_secs(15) };
-    const BAD: Heard = Heard::Bad { after: None };
+    const BAD: Heard = Heard::Bad { after: None, key_refused: false };
 
     struct Clock(Instant);
 
@@ -338,6 +397,44 @@ mod tests {
         assert_eq!(breaker.begin(late), Verdict::Probe);
         breaker.hear(Heard::Nothing, Some(clock.at(5)), &POLICY, late, 0.0);
         assert!(matches!(breaker.verdict(late), Verdict::Resting { .. }), "the second is still out");
+    }
+
+    #[test]
+    fn a_provider_that_is_well_otherwise_gets_one_call_and_no_more() {
+        let clock = Clock(Instant::now());
+        let mut breaker = failing(&clock, 3);
+        assert!(breaker.can_be_vouched_for(clock.at(1)));
+        breaker.vouch(clock.at(1));
+        assert!(!breaker.can_be_vouched_for(clock.at(1)), "it may be asked");
+        assert_eq!(breaker.begin(clock.at(1)), Verdict::Probe, "half open, not closed");
+        assert!(matches!(breaker.begin(clock.at(1)), Verdict::Resting { why: RestReason::Probing, .. }));
+        breaker.hear(BAD, Some(clock.at(1)), &POLICY, clock.at(2), 0.0);
+        assert_eq!(breaker.verdict(clock.at(2)), resting(clock.at(12), RestReason::Failing), "twice as long");
+        assert!(!breaker.can_be_vouched_for(clock.at(3)), "its word was wrong");
+        // The rest ends as ever, and a good call makes up for it.
+        assert_eq!(breaker.begin(clock.at(12)), Verdict::Probe);
+        breaker.hear(Heard::Good, Some(clock.at(12)), &POLICY, clock.at(12), 0.0);
+        (0..3).for_each(|_| breaker.hear(BAD, None, &POLICY, clock.at(13), 0.0));
+        assert!(breaker.can_be_vouched_for(clock.at(14)));
+    }
+
+    #[test]
+    fn who_is_over_its_limits_or_refuses_our_key_is_not_vouched_for() {
+        let clock = Clock(Instant::now());
+        let mut closed = failing(&clock, 2);
+        closed.vouch(clock.at(0));
+        assert_eq!(closed.verdict(clock.at(0)), Verdict::Ready);
+        let mut told = failing(&clock, 3);
+        told.hear(Heard::Limited { after: Some(Duration::from_secs(2)) }, None, &POLICY, clock.at(0), 0.0);
+        assert!(!told.can_be_vouched_for(clock.at(1)) && told.can_be_vouched_for(clock.at(3)));
+        let mut limited = Breaker::default();
+        limited.hear(Heard::Limited { after: None }, None, &POLICY, clock.at(0), 0.0);
+        assert!(!limited.can_be_vouched_for(clock.at(0)));
+        let refused = UpstreamFailure::from_status(401, None, "bad key");
+        let mut keyless = Breaker::default();
+        (0..3).for_each(|_| keyless.hear(Heard::from(&refused), None, &POLICY, clock.at(0), 0.0));
+        keyless.vouch(clock.at(1));
+        assert_eq!(keyless.verdict(clock.at(1)), resting(clock.at(5), RestReason::Failing));
     }
 
     #[test]

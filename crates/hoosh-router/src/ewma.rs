@@ -23,9 +23,9 @@ impl PeakEwma {
         self.at = Some(now);
     }
 
-    /// Seconds; `None` as long as nothing was observed.
-    pub(crate) fn value(&self, now: Instant) -> Option<f64> {
-        self.at.map(|_| self.value * self.weight(now))
+    /// `None` as long as nothing was observed.
+    pub(crate) fn value(&self, now: Instant) -> Option<Duration> {
+        self.at.map(|_| Duration::from_secs_f64(self.value * self.weight(now)))
     }
 
     /// What the past still counts.
@@ -47,11 +47,12 @@ mod tests {
         assert_eq!(ewma.value(start), None);
         ewma.observe(Duration::from_secs(1), at(0));
         ewma.observe(Duration::from_secs(4), at(1));
-        assert_eq!(ewma.value(at(1)), Some(4.0));
+        assert_eq!(ewma.value(at(1)), Some(Duration::from_secs(4)));
         ewma.observe(Duration::from_secs(1), at(2));
         let value = ewma.value(at(2)).unwrap();
+        let value = value.as_secs_f64();
         assert!(value > 3.5 && value < 4.0, "{value}");
         // Ten memories later nothing of it is left.
-        assert!(ewma.value(at(2) + 10 * limits::LATENCY_MEMORY).unwrap() < 0.001);
+        assert!(ewma.value(at(2) + 10 * limits::LATENCY_MEMORY).unwrap() < Duration::from_millis(1));
     }
 }

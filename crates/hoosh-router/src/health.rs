@@ -15,7 +15,7 @@ use crate::attempt::Missed;
 use crate::breaker::{Breaker, BreakerPolicy, Heard, RestReason, Verdict};
 use crate::ewma::PeakEwma;
 use crate::hedge::Recent;
-use crate::plan::Candidate;
+use crate::plan::{Candidate, Seen};
 use crate::random::Seed;
 
 /// How every endpoint is.
@@ -90,6 +90,8 @@ pub(crate) struct Host {
     /// How many models are known, so that nobody takes a lock for none.
     known: AtomicUsize,
     missed: AtomicU32,
+    /// Whether it is being asked for something free, so that nobody else does at once.
+    probed: AtomicBool,
 }
 
 /// One model of one provider.
@@ -113,16 +115,6 @@ struct Inner {
     recent_whole: Recent,
 }
 
-/// What a ranking looks at.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Signals {
-    pub(crate) in_flight: usize,
-    /// Seconds; `None`: not known yet.
-    pub(crate) latency: Option<f64>,
-    /// Seconds; `None`: not known yet.
-    pub(crate) time_to_first: Option<f64>,
-}
-
 /// An attempt at an endpoint that is under way. Dropped without an end, its caller went away: nothing is learned.
 ///
 /// Keep it until the end of a streamed answer: it is what [`Strategy::LeastBusy`](crate::Strategy::LeastBusy) counts.
@@ -135,6 +127,15 @@ pub struct Attempt {
     is_over: bool,
     /// For the length of a rest, should one follow.
     seed: Seed,
+}
+
+/// The right to ask a provider for something free, to find out before a call has to whether it is well again. One at a time
+/// for each provider; dropped, nothing was learned and the next one may.
+pub struct HealthProbe {
+    host: Arc<Host>,
+    /// Those that rested when it began: what fails later has failed since.
+    resting: Vec<Arc<Endpoint>>,
+    health: Arc<Health>,
 }
 
 // === impl Health ===
@@ -192,6 +193,23 @@ impl Health {
         }
     }
 
+    /// Begins to find out whether a provider is well again whose models are let alone because they failed. `None`: none is for
+    /// that reason alone (a rate limit, its own word on when to come back and a refused key are others), asking has misled
+    /// before, or it is being asked.
+    pub fn probe(self: &Arc<Self>, provider: &str, now: Instant) -> Option<HealthProbe> {
+        let host = lock(&self.hosts).get(provider).map(Arc::clone)?;
+        let may_end = |endpoint: &Arc<Endpoint>| {
+            endpoint.uneasy.load(Ordering::Acquire) && lock(&endpoint.inner).breaker.can_be_vouched_for(now)
+        };
+        let models = host.models.read().unwrap_or_else(PoisonError::into_inner);
+        let resting: Vec<_> = models.values().filter(|endpoint| may_end(endpoint)).map(Arc::clone).collect();
+        drop(models);
+        if resting.is_empty() || host.probed.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        Some(HealthProbe { host, resting, health: Arc::clone(self) })
+    }
+
     /// Providers of which something is not well.
     pub fn troubled(&self) -> Vec<Arc<str>> {
         let hosts: Vec<Arc<Host>> = lock(&self.hosts).values().cloned().collect();
@@ -219,6 +237,7 @@ impl Health {
             models: RwLock::default(),
             known: AtomicUsize::new(0),
             missed: AtomicU32::new(0),
+            probed: AtomicBool::new(false),
         });
         hosts.insert(Arc::clone(&host.name), Arc::clone(&host));
         host
@@ -261,7 +280,7 @@ impl Health {
         self.host(candidate.provider.name()).look(&candidate.model, |endpoint| {
             let mut inner = lock(&endpoint.inner);
             inner.recent(streams).observe(than);
-            if inner.time_to_first.value(now).is_none_or(|known| known < than.as_secs_f64()) {
+            if inner.time_to_first.value(now).is_none_or(|known| known < than) {
                 inner.time_to_first.observe(than, now);
             }
         });
@@ -291,7 +310,8 @@ impl fmt::Debug for Health {
 impl HealthChange {
     /// Whether the endpoint is let alone from now on because it failed too often.
     ///
-    /// A probe that was given up does not open what it left open: there is no new rest, and the next call asks.
+    /// A probe that was given up does not open what it left open, nor does one that found the provider well: there is no new
+    /// rest, and the next call asks.
     pub fn opens_breaker(&self) -> bool {
         matches!(self.state, HealthState::Resting { rest, why: RestReason::Failing } if !rest.is_zero())
     }
@@ -333,29 +353,27 @@ fn verdict_state(verdict: Verdict, now: Instant) -> HealthState {
 // === impl Host ===
 
 impl Host {
-    /// What may be done with one of its models now.
-    pub(crate) fn verdict(&self, model: &str, now: Instant) -> Verdict {
-        if self.missed.load(Ordering::Relaxed) >= limits::HEARTBEATS_MISSED_MAX {
-            return Verdict::Resting { until: now + limits::OFFLINE_REST, why: RestReason::Offline };
+    /// What is known of one of its models now, and what may be done with it.
+    #[inline]
+    pub(crate) fn see(&self, model: &str, now: Instant) -> (Seen, Verdict) {
+        if self.known.load(Ordering::Acquire) == 0 && self.missed.load(Ordering::Relaxed) == 0 {
+            return (Seen::default(), Verdict::Ready);
         }
-        let verdict = self.look(model, |endpoint| match endpoint.uneasy.load(Ordering::Acquire) {
-            true => lock(&endpoint.inner).breaker.verdict(now),
-            false => Verdict::Ready,
-        });
-        verdict.unwrap_or(Verdict::Ready)
+        self.look_at(model, now)
     }
 
-    /// What is known of one of its models now.
-    pub(crate) fn signals(&self, model: &str, now: Instant) -> Signals {
-        let signals = self.look(model, |endpoint| {
+    fn look_at(&self, model: &str, now: Instant) -> (Seen, Verdict) {
+        let seen = self.look(model, |endpoint| {
             let inner = lock(&endpoint.inner);
-            Signals {
-                in_flight: endpoint.in_flight.load(Ordering::Relaxed),
-                latency: inner.latency.value(now),
-                time_to_first: inner.time_to_first.value(now),
-            }
+            let in_flight = endpoint.in_flight.load(Ordering::Relaxed);
+            let seen = Seen::new(in_flight, inner.latency.value(now), inner.time_to_first.value(now));
+            (seen, inner.breaker.verdict(now))
         });
-        signals.unwrap_or(Signals { in_flight: 0, latency: None, time_to_first: None })
+        let (seen, verdict) = seen.unwrap_or((Seen::default(), Verdict::Ready));
+        if self.missed.load(Ordering::Relaxed) >= limits::HEARTBEATS_MISSED_MAX {
+            return (seen, Verdict::Resting { until: now + limits::OFFLINE_REST, why: RestReason::Offline });
+        }
+        (seen, verdict)
     }
 
     /// Looks at one of its models, if it was asked before.
@@ -429,7 +447,6 @@ impl Endpoint {
 
     fn shown(&self, now: Instant) -> EndpointHealth {
         let inner = lock(&self.inner);
-        let time = |ewma: &PeakEwma| ewma.value(now).map(Duration::from_secs_f64);
         let state = match heart_state(self.host.missed.load(Ordering::Relaxed)) {
             HealthState::Well => verdict_state(inner.breaker.verdict(now), now),
             not_well => not_well,
@@ -439,9 +456,42 @@ impl Endpoint {
             model: Arc::clone(&self.model),
             state,
             in_flight: self.in_flight.load(Ordering::Relaxed),
-            latency: time(&inner.latency),
-            time_to_first: time(&inner.time_to_first),
+            latency: inner.latency.value(now),
+            time_to_first: inner.time_to_first.value(now),
         }
+    }
+}
+
+// === impl HealthProbe ===
+
+impl HealthProbe {
+    /// It is well: of each of its models that rested, one call finds out at once whether that is. None is closed by this.
+    ///
+    /// One that is not well is told by dropping this: the rests end when they would have.
+    pub fn well(self, now: Instant) {
+        for endpoint in &self.resting {
+            let (before, after) = {
+                let breaker = &mut lock(&endpoint.inner).breaker;
+                let before = breaker.verdict(now);
+                breaker.vouch(now);
+                (before, breaker.verdict(now))
+            };
+            if before != after {
+                self.health.tell(endpoint.change(verdict_state(after, now)));
+            }
+        }
+    }
+}
+
+impl Drop for HealthProbe {
+    fn drop(&mut self) {
+        self.host.probed.store(false, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for HealthProbe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HealthProbe").field("provider", &self.host.name).finish_non_exhaustive()
     }
 }
 

@@ -45,8 +45,9 @@
 //! # In which order are candidates asked?
 //!
 //! Targets of an alias keep their order, unless it is a [`Group`] with a strategy of its own. Within a target the lower
-//! [`priority`](Route::priority) is asked first, and where that is equal the [`Strategy`] decides. All are asked once before
-//! one is asked again, which the [`RetryPolicy`] bounds.
+//! [`priority`](Route::priority) is asked first, and where that is equal the [`Strategy`] decides: the one for the most specific
+//! [pattern](RouterBuilder::strategy_for) that matches, else that of all. All are asked once before one is asked again, which the
+//! [`RetryPolicy`] bounds.
 //!
 //! # Who is not asked?
 //!
@@ -69,6 +70,7 @@ mod queue;
 mod random;
 mod retry;
 mod router;
+mod snapshot;
 mod strategy;
 mod table;
 
@@ -78,7 +80,7 @@ mod scripted;
 pub use attempt::{Attempted, Missed, Opening};
 pub use breaker::{BreakerPolicy, RestReason};
 pub use failover::{Failover, Step};
-pub use health::{Attempt, EndpointHealth, Health, HealthChange, HealthState, Watch};
+pub use health::{Attempt, EndpointHealth, Health, HealthChange, HealthProbe, HealthState, Watch};
 pub use hedge::{Hedging, LetGo};
 pub use hold::{until_output, until_proven};
 pub use near::near;
@@ -89,6 +91,7 @@ pub use queue::{
 pub use random::Seed;
 pub use retry::{OnExhausted, RetryBudget, RetryPolicy, Terms};
 pub use router::{Routed, Router, RouterBuilder};
+pub use snapshot::Snapshot;
 pub use strategy::{Moment, Strategy, Turn, UnknownStrategy};
 pub use table::{
     BuildError, BuildFault, Canary, Group, Member, PRIORITY_DEFAULT, Route, RouteOptions, RouteTable,

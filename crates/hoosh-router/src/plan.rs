@@ -54,7 +54,7 @@ pub struct Plan {
     pub resting: Vec<Resting>,
     /// Those whose route matches but who cannot be asked, in the order of the configuration.
     pub passed_over: Vec<PassedOver>,
-    /// What put equals in this order: the strategy of the alias, or of all.
+    /// What put equals in this order: the strategy of the group, of a pattern, or of all.
     pub strategy: Strategy,
     /// When it was made, and the chance in it.
     pub moment: Moment,
@@ -79,14 +79,20 @@ pub struct Candidate {
     pub context: Option<Arc<ContextRule>>,
 }
 
-/// What a strategy saw of a candidate.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+/// What was known of an endpoint at the moment of a plan: all that a [`Strategy`] may look at, whether or not this one did.
+///
+/// Times are whole microseconds, so that who writes them down and reads them again has the same. Small, since every plan
+/// and every decision that is kept holds one for each candidate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Calls under way there.
-    pub in_flight: usize,
-    /// How long calls took lately, of whichever time the strategy goes by. `None`: it goes by none, or none is known.
-    pub time: Option<Duration>,
+    in_flight: u32,
+    latency: Micros,
+    time_to_first: Micros,
 }
+
+/// A time in microseconds, one more than it is; 0: not known yet. It ends at 71 minutes, where times are all the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Micros(u32);
 
 /// Somebody who is let alone for now.
 #[derive(Debug, Clone)]
@@ -237,6 +243,42 @@ impl fmt::Display for Plan {
     }
 }
 
+// === impl Seen ===
+
+impl Seen {
+    /// So many calls are under way, and so long an answer and its first output took lately, if that is known.
+    pub fn new(in_flight: usize, latency: Option<Duration>, time_to_first: Option<Duration>) -> Self {
+        let in_flight = u32::try_from(in_flight).unwrap_or(u32::MAX);
+        Self { in_flight, latency: Micros::new(latency), time_to_first: Micros::new(time_to_first) }
+    }
+
+    /// Calls under way there.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight as usize
+    }
+
+    /// How long an answer took lately. `None`: not known yet.
+    pub fn latency(&self) -> Option<Duration> {
+        self.latency.get()
+    }
+
+    /// How long the first output took lately. `None`: not known yet.
+    pub fn time_to_first(&self) -> Option<Duration> {
+        self.time_to_first.get()
+    }
+}
+
+impl Micros {
+    fn new(time: Option<Duration>) -> Self {
+        let whole = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX).saturating_add(1);
+        Self(time.map_or(0, whole))
+    }
+
+    fn get(self) -> Option<Duration> {
+        self.0.checked_sub(1).map(|micros| Duration::from_micros(micros.into()))
+    }
+}
+
 // === impl Candidate ===
 
 impl Candidate {
@@ -253,6 +295,16 @@ impl Candidate {
     /// Most tokens of a prompt that it takes, as its route or the catalogue says. `None`: that is not known.
     pub fn window(&self) -> Option<u64> {
         filter::window(&*self.provider, &self.model, self.context.as_deref())
+    }
+
+    /// Most tokens of a prompt for which it is asked, where something is said of that: by its route, or by the caller, whose
+    /// wish goes before. `None`: nothing is said, its window is not known, or prompts are made shorter for it.
+    pub fn refuses_above(&self, wish: Option<ContextPolicy>) -> Option<u64> {
+        let rule = self.context.as_deref();
+        let is_said = wish.is_some() || rule.is_some_and(ContextRule::acts);
+        let policy = wish.or(rule.and_then(|rule| rule.policy)).unwrap_or_default();
+        let refuses = policy == ContextPolicy::Refuse && !rule.is_some_and(ContextRule::compresses);
+        self.window().filter(|_| is_said && refuses)
     }
 
     /// Most tokens of a prompt that leave as many for the answer; for one of more than half of the window, half of it. `None`:
@@ -294,6 +346,22 @@ impl fmt::Display for Way {
 impl fmt::Display for PassedOver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.provider, self.why)
+    }
+}
+
+impl Objection {
+    /// One word for programs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::OverLimit { .. } => "over_limit",
+            Self::NotLocal => "not_local",
+            Self::Unable(_) => "unable",
+            Self::TooLong { .. } => "too_long",
+            Self::TooDear { .. } => "too_dear",
+            Self::Unpriced => "unpriced",
+            Self::Lossy => "lossy",
+        }
     }
 }
 

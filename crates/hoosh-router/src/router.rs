@@ -45,6 +45,7 @@ pub struct RouterBuilder {
     routes: Vec<Route>,
     aliases: Vec<(String, Group)>,
     strategy: Strategy,
+    strategies: Vec<(String, Strategy)>,
     retry: RetryPolicy,
     health: Option<Arc<Health>>,
     hedge_percent: Option<u32>,
@@ -130,15 +131,25 @@ impl RouterBuilder {
         self
     }
 
+    /// Sets another one for the models that match a pattern, which is as in [`Route::models`].
+    ///
+    /// The most specific pattern counts: a whole name, then the longer prefix, then the longer of other patterns, then `*`. An
+    /// alias goes by the pattern for its own name, without one by that for the first model it leads to; a [`Group`] with a
+    /// strategy keeps it.
+    pub fn strategy_for(mut self, pattern: impl Into<String>, strategy: Strategy) -> Self {
+        self.strategies.push((pattern.into(), strategy));
+        self
+    }
+
     /// Reads it all.
     ///
     /// # Errors
     ///
     /// Everything that is wrong: names that are empty, taken or unusable, routes to providers that are not there,
-    /// patterns that are none, aliases that go in a circle, too far or nowhere.
+    /// patterns that are none or have two strategies, aliases that go in a circle, too far or nowhere.
     pub fn build(self) -> Result<Router, BuildError> {
         let health = self.health.unwrap_or_default();
-        let table = RouteTable::new(self.providers, self.routes, self.aliases, &health)?;
+        let table = RouteTable::new(self.providers, self.routes, self.aliases, self.strategies, &health)?;
         let (strategy, retry) = (self.strategy, self.retry);
         let percent = self.hedge_percent.unwrap_or(limits::HEDGE_PERCENT).clamp(1, 100);
         let hedges = Arc::new(RetryBudget::one_in(100_u32.div_ceil(percent)));
@@ -168,7 +179,7 @@ impl Router {
     pub fn candidates(&self, model: &str) -> Vec<Candidate> {
         let query = Query { model, ..Query::default() };
         let moment = Moment { now: now(), turn: Turn::default(), seed: Seed::default() };
-        let Ok(plan) = self.table.plan(&query, Strategy::Priority, &moment) else { return Vec::new() };
+        let Ok(plan) = self.table.plan_all(&query, &moment) else { return Vec::new() };
         plan.candidates.into_iter().chain(plan.resting.into_iter().map(|resting| resting.candidate)).collect()
     }
 
@@ -317,7 +328,7 @@ impl Router {
         &self.table
     }
 
-    /// How it orders candidates of equal priority.
+    /// How it orders candidates of equal priority, where neither a group nor a pattern has another strategy.
     pub fn strategy(&self) -> Strategy {
         self.strategy
     }

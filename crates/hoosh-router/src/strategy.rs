@@ -4,15 +4,17 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crate::breaker::Verdict;
 use crate::pattern::Specificity;
+use crate::plan::Seen;
 use crate::random::Seed;
 
 /// How the order within one priority comes about.
 ///
-/// A lower priority number always goes first, and targets of an alias keep their order unless the alias has a strategy of
-/// its own.
+/// A lower priority number always goes first, and targets of an alias keep their order unless the alias is a group with a
+/// strategy of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Strategy {
     /// The more specific pattern first (a whole name, then the longer prefix, then other globs, then `*`), then the
@@ -83,9 +85,8 @@ pub(crate) struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Ranked {
     pub(crate) entry: Entry,
-    pub(crate) in_flight: usize,
-    /// Seconds lately, of whichever kind the strategy looks at; `None`: not known yet.
-    pub(crate) time: Option<f64>,
+    pub(crate) seen: Seen,
+    pub(crate) verdict: Verdict,
     /// Nano-dollars; the most where it is not known.
     pub(crate) cost: i64,
     pub(crate) is_local: bool,
@@ -137,11 +138,6 @@ impl Strategy {
         }
     }
 
-    /// Whether it looks at how long calls took.
-    pub(crate) fn looks_at_times(self) -> bool {
-        matches!(self, Self::LowestLatency | Self::LowestTtft)
-    }
-
     /// Whether the configuration and the turn say all that it goes by.
     pub(crate) fn goes_by_the_configuration(self) -> bool {
         matches!(self, Self::Priority | Self::RoundRobin | Self::Direct)
@@ -185,8 +181,12 @@ impl Strategy {
                     least_busy(group, moment.seed);
                     stick(group);
                 }
-                Self::LowestLatency | Self::LowestTtft => {
-                    soonest_of_two(group, moment.seed);
+                Self::LowestLatency => {
+                    soonest_of_two(group, moment.seed, Seen::latency);
+                    stick(group);
+                }
+                Self::LowestTtft => {
+                    soonest_of_two(group, moment.seed, Seen::time_to_first);
                     stick(group);
                 }
             }
@@ -218,15 +218,17 @@ fn lot(seed: Seed, ranked: &Ranked) -> f64 {
 
 fn least_busy(group: &mut [Ranked], seed: Seed) {
     weighted(group, seed);
-    by_key(group, |ranked| ranked.in_flight as f64 / f64::from(ranked.entry.weight.max(1)));
+    by_key(group, |ranked| ranked.seen.in_flight() as f64 / f64::from(ranked.entry.weight.max(1)));
 }
 
-fn soonest_of_two(group: &mut [Ranked], seed: Seed) {
+fn soonest_of_two(group: &mut [Ranked], seed: Seed, time: impl Fn(&Seen) -> Option<Duration>) {
     if group.len() < 2 {
         return;
     }
     // What is not known yet counts as instant, so that it gets known.
-    let load = |ranked: &Ranked| ranked.time.unwrap_or(0.0) * (ranked.in_flight + 1) as f64;
+    let load = |ranked: &Ranked| {
+        time(&ranked.seen).unwrap_or_default().as_secs_f64() * (ranked.seen.in_flight() + 1) as f64
+    };
     let one = seed.below(group.len());
     let other = (one + 1 + seed.with(1).below(group.len() - 1)) % group.len();
     let better = if load(&group[other]) < load(&group[one]) { other } else { one };
@@ -284,7 +286,8 @@ mod tests {
             pattern: None,
             weight: 1,
         };
-        Ranked { entry, in_flight: 0, time: None, cost: i64::MAX, is_local: false, affinity: None }
+        let (seen, verdict) = (Seen::default(), Verdict::Ready);
+        Ranked { entry, seen, verdict, cost: i64::MAX, is_local: false, affinity: None }
     }
 
     fn moment(turn: u64, seed: u64) -> Moment {
@@ -361,7 +364,7 @@ mod tests {
     #[test]
     fn the_least_busy_for_its_weight_is_first_and_equals_share() {
         let mut all = [ranked(0, 0, 1), ranked(1, 0, 1), ranked(2, 0, 1)];
-        (all[0].in_flight, all[1].in_flight, all[2].in_flight) = (4, 3, 3);
+        all.iter_mut().zip([4, 3, 3]).for_each(|(one, calls)| one.seen = Seen::new(calls, None, None));
         let shares = firsts(Strategy::LeastBusy, &all, 1_000);
         assert!(shares[0] == 0 && shares[1].abs_diff(500) < 80, "{shares:?}");
         all[0].entry.weight = 2;
@@ -371,16 +374,21 @@ mod tests {
     #[test]
     fn the_slowest_is_never_first_and_what_is_unknown_gets_known() {
         let mut all = [ranked(0, 0, 1), ranked(1, 0, 1), ranked(2, 0, 1)];
-        (all[0].time, all[1].time, all[2].time) = (Some(0.5), Some(9.0), Some(0.4));
+        let took = |ranked: &mut Ranked, millis: Option<u64>| {
+            let time = millis.map(Duration::from_millis);
+            ranked.seen = Seen::new(0, time, time);
+        };
+        all.iter_mut().zip([500, 9_000, 400]).for_each(|(one, millis)| took(one, Some(millis)));
         for strategy in [Strategy::LowestLatency, Strategy::LowestTtft] {
             let shares = firsts(strategy, &all, 3_000);
             assert!(shares[1] == 0 && shares[2] > shares[0], "{shares:?}");
         }
         // Calls under way count as much as the time of each.
-        all[2].in_flight = 9;
+        let time = all[2].seen.latency();
+        all[2].seen = Seen::new(9, time, time);
         let shares = firsts(Strategy::LowestLatency, &all, 3_000);
         assert!(shares[0] > shares[2], "{shares:?}");
-        all[1].time = None;
+        took(&mut all[1], None);
         assert!(firsts(Strategy::LowestLatency, &all, 3_000)[1] > 1_000);
     }
 

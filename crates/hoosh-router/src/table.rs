@@ -5,16 +5,18 @@
 //! [`Failover`](crate::Failover)'s.
 
 mod alias;
+mod strategies;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hoosh_core::{ContextRule, Fidelity, LlmProvider, NoRoute};
 
 use self::alias::Alias;
 pub use self::alias::{Canary, Group, Member};
+use self::strategies::Strategies;
 use crate::breaker::Verdict;
 use crate::filter;
 use crate::health::{Health, Host};
@@ -22,6 +24,7 @@ use crate::near::near;
 use crate::pattern::{self, Index, Specificity};
 use crate::plan::{self, Candidate, Naming, Objection, PassedOver, Plan, Query, Resting, Seen, Way, Why};
 use crate::random::Seed;
+use crate::snapshot::Snapshot;
 use crate::strategy::{Entry, Moment, Ranked, Strategy};
 
 /// The priority of a route that does not say: 10, so that there is room before and behind it.
@@ -114,6 +117,14 @@ pub enum BuildFault {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A strategy is for what is no pattern, or its pattern has another one.
+    #[error("strategy for `{pattern}`: {problem}")]
+    BadStrategy {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// An alias cannot be used.
     #[error("alias `{alias}`: {problem}")]
     BadAlias {
@@ -155,6 +166,7 @@ pub struct RouteTable {
     patterns: Vec<Arc<str>>,
     index: Index<Hit>,
     aliases: HashMap<Arc<str>, Alias>,
+    strategies: Strategies,
 }
 
 struct Provider {
@@ -222,6 +234,7 @@ impl RouteTable {
         providers: Vec<Arc<dyn LlmProvider>>,
         mut routes: Vec<Route>,
         aliases: Vec<(String, Group)>,
+        strategies: Vec<(String, Strategy)>,
         health: &Health,
     ) -> Result<Self, BuildError> {
         let mut faults = Vec::new();
@@ -238,9 +251,11 @@ impl RouteTable {
             patterns: Vec::new(),
             index: Index::new([]),
             aliases: HashMap::new(),
+            strategies: Strategies::new(Vec::new(), &mut faults),
         };
         table.read_routes(&routes, &mut faults);
         table.aliases = alias::resolve(aliases, &table, &mut faults);
+        table.strategies = Strategies::new(strategies, &mut faults);
         if faults.is_empty() { Ok(table) } else { Err(BuildError { faults }) }
     }
 
@@ -295,16 +310,54 @@ impl RouteTable {
 
     /// Who is asked, in which order, and why; see the crate page for the rules.
     ///
-    /// The same arguments, with the same health of all endpoints, give the same plan. `strategy` holds where an alias has
-    /// none of its own.
+    /// The same arguments, with the same health of all endpoints, give the same plan. `strategy` holds where neither a group
+    /// nor a [pattern](crate::RouterBuilder::strategy_for) has another one.
     ///
     /// # Errors
     ///
     /// Nobody can be asked: with those passed over and the reasons if a route matches, otherwise with the known names
     /// that look like the one asked for.
     pub fn plan(&self, query: &Query<'_>, strategy: Strategy, moment: &Moment) -> Result<Plan, NoRoute> {
+        let chosen = |alias: Option<&Alias>| self.strategy_of(query.model, alias).unwrap_or(strategy);
+        self.decide(query, chosen, moment, |provider, model| provider.host.see(model, moment.now))
+    }
+
+    /// All who can be asked, in the order of the priorities, whatever strategy there is for the name.
+    ///
+    /// # Errors
+    ///
+    /// As [`plan`](Self::plan).
+    pub(crate) fn plan_all(&self, query: &Query<'_>, moment: &Moment) -> Result<Plan, NoRoute> {
+        let see = |provider: &Provider, model: &Arc<str>| provider.host.see(model, moment.now);
+        self.decide(query, |_| Strategy::Priority, moment, see)
+    }
+
+    /// The same by what was known at another time, whatever is known now: whom this table would have sent a call to that was
+    /// decided by another one.
+    ///
+    /// # Errors
+    ///
+    /// As [`plan`](Self::plan).
+    pub fn replay(
+        &self,
+        query: &Query<'_>,
+        strategy: Strategy,
+        moment: &Moment,
+        known: &Snapshot,
+    ) -> Result<Plan, NoRoute> {
+        let chosen = |alias: Option<&Alias>| self.strategy_of(query.model, alias).unwrap_or(strategy);
+        self.decide(query, chosen, moment, |provider, model| known.see(&provider.name, model, moment.now))
+    }
+
+    fn decide(
+        &self,
+        query: &Query<'_>,
+        strategy: impl FnOnce(Option<&Alias>) -> Strategy,
+        moment: &Moment,
+        see: impl Fn(&Provider, &Arc<str>) -> (Seen, Verdict),
+    ) -> Result<Plan, NoRoute> {
         let alias = self.aliases.get(query.model);
-        let strategy = alias.and_then(|alias| alias.strategy).unwrap_or(strategy);
+        let strategy = strategy(alias);
         let reading = self.read(query.model);
         let own = [Arc::from(reading.model())];
         let models = alias.map_or(&own[..], |alias| &alias.models);
@@ -319,13 +372,9 @@ impl RouteTable {
             return Err(plan::no_route(query.model, &passed_over, near));
         }
         once_each(&mut entries);
-        let mut entries = self.order(entries, models, query, strategy, moment);
-        if strategy == Strategy::Direct {
-            entries.truncate(1);
-        }
         let candidates = Vec::with_capacity(entries.len());
         let mut plan = Plan { candidates, resting: Vec::new(), passed_over, strategy, moment: *moment };
-        for (entry, seen) in &entries {
+        let mut add = |entry: &Entry, seen: Seen, verdict: Verdict| {
             let provider = &self.providers[entry.provider];
             let candidate = Candidate {
                 provider: Arc::clone(&provider.asked),
@@ -336,56 +385,46 @@ impl RouteTable {
                     weight: entry.weight,
                 },
                 fidelity: self.rules[entry.rule].fidelity,
-                seen: *seen,
+                seen,
                 options: self.rules[entry.rule].options,
                 context: self.rules[entry.rule].context.clone(),
             };
-            match provider.host.verdict(&candidate.model, moment.now) {
+            match verdict {
                 Verdict::Ready | Verdict::Probe => plan.candidates.push(candidate),
                 Verdict::Resting { until, why } => {
                     let rest = until.saturating_duration_since(moment.now);
                     plan.resting.push(Resting { candidate, until, rest, why });
                 }
             }
+        };
+        let see = |entry: &Entry| see(&self.providers[entry.provider], &models[entry.model]);
+        let most = if strategy == Strategy::Direct { 1 } else { usize::MAX };
+        if strategy.goes_by_the_configuration() && query.conversation.is_none() {
+            // Nothing has to be compared: the usual case.
+            strategy.order(&mut entries, moment);
+            for entry in entries.iter().take(most) {
+                let (seen, verdict) = see(entry);
+                add(entry, seen, verdict);
+            }
+            return Ok(plan);
         }
+        let rank = |entry: Entry| self.rank(entry, see(&entry), &models[entry.model], query, strategy);
+        let mut ranked: Vec<Ranked> = entries.into_iter().map(rank).collect();
+        strategy.rank(&mut ranked, moment);
+        ranked.iter().take(most).for_each(|ranked| add(&ranked.entry, ranked.seen, ranked.verdict));
         Ok(plan)
     }
 
-    /// The rules in the order of the strategy, each with what it saw of them.
-    fn order(
-        &self,
-        mut entries: Vec<Entry>,
-        models: &[Arc<str>],
-        query: &Query<'_>,
-        strategy: Strategy,
-        moment: &Moment,
-    ) -> Vec<(Entry, Seen)> {
-        if strategy.goes_by_the_configuration() && query.conversation.is_none() {
-            // Nothing has to be looked at: the usual case.
-            strategy.order(&mut entries, moment);
-            return entries.into_iter().map(|entry| (entry, Seen::default())).collect();
-        }
-        let look = |entry: Entry| self.look_at(entry, &models[entry.model], query, strategy, moment.now);
-        let mut ranked: Vec<Ranked> = entries.into_iter().map(look).collect();
-        strategy.rank(&mut ranked, moment);
-        let seen = |ranked: &Ranked| Seen {
-            in_flight: ranked.in_flight,
-            time: ranked.time.filter(|_| strategy.looks_at_times()).map(Duration::from_secs_f64),
-        };
-        ranked.iter().map(|ranked| (ranked.entry, seen(ranked))).collect()
-    }
-
-    /// What is known of a candidate now that the strategy looks at.
-    fn look_at(
+    /// A candidate with all that the strategy looks at.
+    fn rank(
         &self,
         entry: Entry,
+        (seen, verdict): (Seen, Verdict),
         model: &Arc<str>,
         query: &Query<'_>,
         strategy: Strategy,
-        now: Instant,
     ) -> Ranked {
         let provider = &self.providers[entry.provider];
-        let signals = provider.host.signals(model, now);
         let cost = match strategy {
             Strategy::Cheapest => {
                 filter::cost(&*provider.asked, model, query).map_or(i64::MAX, |cost| cost.0)
@@ -394,8 +433,8 @@ impl RouteTable {
         };
         Ranked {
             entry,
-            in_flight: signals.in_flight,
-            time: if strategy == Strategy::LowestTtft { signals.time_to_first } else { signals.latency },
+            seen,
+            verdict,
             cost,
             is_local: provider.asked.is_local(),
             affinity: query.conversation.map(|conversation| {
@@ -403,6 +442,32 @@ impl RouteTable {
                 conversation.with(own)
             }),
         }
+    }
+
+    /// The strategy that a name has of its own: the group's, or that of a pattern.
+    #[inline]
+    fn strategy_of(&self, name: &str, alias: Option<&Alias>) -> Option<Strategy> {
+        let group = alias.and_then(|alias| alias.strategy);
+        group.or_else(|| self.patterned(name, alias).map(|(_, strategy)| *strategy))
+    }
+
+    /// What a pattern gives a name: one for the alias itself, or for the first model that it leads to.
+    #[inline]
+    fn patterned(&self, name: &str, alias: Option<&Alias>) -> Option<&(Arc<str>, Strategy)> {
+        if self.strategies.is_empty() {
+            return None;
+        }
+        match alias {
+            Some(alias) => self.strategies.of(name).or_else(|| self.strategies.of(alias.models.first()?)),
+            None => self.strategies.of(self.read(name).model()),
+        }
+    }
+
+    /// The [pattern](crate::RouterBuilder::strategy_for) whose strategy a name has. `None`: its group's own, or that of all.
+    pub fn strategy_pattern(&self, name: &str) -> Option<&Arc<str>> {
+        let alias = self.aliases.get(name);
+        let is_chosen = alias.is_none_or(|alias| alias.strategy.is_none());
+        is_chosen.then(|| self.patterned(name, alias)).flatten().map(|(pattern, _)| pattern)
     }
 
     /// The names that are spelled out in routes, and the aliases; in no order.

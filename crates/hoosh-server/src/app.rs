@@ -22,6 +22,8 @@ pub(crate) struct App {
     pub(crate) gateway: Gateway,
     /// How often providers that have trouble are asked for a sign of life.
     pub(crate) heartbeat: Option<Duration>,
+    /// How often remote ones that are let alone because they failed are asked whether they are well.
+    pub(crate) probe: Option<Duration>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) keys: Keys,
     pub(crate) cors: Cors,
@@ -70,6 +72,7 @@ impl App {
         Ok(Self {
             gateway: builder.build(),
             heartbeat: config.routing.heartbeat,
+            probe: config.routing.probe,
             metrics,
             keys: Keys::new(&config.auth.tokens),
             cors: Cors::new(&config.server.cors_origins),

@@ -109,6 +109,9 @@ pub(crate) fn router_after(config: &Config, before: Option<Before<'_>>) -> Resul
     for ModelGroup { name, group, .. } in &config.groups {
         builder = builder.group(name, group.clone());
     }
+    for (pattern, strategy) in &config.strategies {
+        builder = builder.strategy_for(pattern, *strategy);
+    }
     match builder.build() {
         Ok(router) if errors.providers.is_empty() => Ok(router),
         Ok(_) => Err(errors),
@@ -211,6 +214,10 @@ impl Watch for HealthLog {
         let model = change.model.as_deref();
         let (provider, state) = (&*change.provider, change.state.as_str());
         match change.state {
+            // Nothing new is wrong: the next call finds out whether it is well.
+            HealthState::Resting { rest, .. } if rest.is_zero() => {
+                tracing::info!(target: "hoosh::health", provider, model, state, seconds = 0.0);
+            }
             HealthState::Resting { rest, why } => {
                 let seconds = rest.as_secs_f32();
                 tracing::warn!(target: "hoosh::health", provider, model, state, seconds, why = why.as_str());

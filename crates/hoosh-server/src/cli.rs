@@ -1,7 +1,7 @@
 //! The command line: what can be asked of the program `hoosh`, and how it ends.
 //!
-//! `serve` runs a gateway; `chat`, `models` and `health` talk to one that runs; `config`, `explain` and `info` look at this
-//! machine; `models pull` and `models rm` talk to an Ollama that is configured or found.
+//! `serve` runs a gateway; `chat`, `models` and `health` talk to one that runs; `config`, `explain`, `replay` and `info` look at
+//! this machine; `models pull` and `models rm` talk to an Ollama that is configured or found.
 //! Results go to standard output, everything about them to standard error.
 
 mod banner;
@@ -12,6 +12,7 @@ mod gateway;
 mod health;
 mod info;
 mod models;
+mod replay;
 mod serve;
 mod terminal;
 
@@ -67,6 +68,12 @@ enum Command {
     /// Decides by the configuration alone, as a gateway that has just started: none needs to run, and no provider is
     /// contacted. If none is configured, those on this machine are looked for, as `hoosh serve` does.
     Explain(explain::ExplainArgs),
+    /// Tell which calls would go elsewhere under another configuration
+    ///
+    /// Plans each call of a file of decisions (`GET /v1/decisions`) again, with what it needed, the turn and the chance that it
+    /// had, and what was known of the endpoints then. No provider is contacted, unless none is configured. Exits with 0 if all
+    /// are planned as before, with 1 if some are not, and with 64 if the file or the configuration is wrong.
+    Replay(replay::ReplayArgs),
     /// Check or show the configuration
     Config(config::ConfigArgs),
     /// Tell what this program is, and which providers it knows
@@ -162,6 +169,7 @@ impl Cli {
             Command::Models(args) => models::run(args, env).await,
             Command::Health(args) => health::run(args).await,
             Command::Explain(args) => explain::run(args, env).await,
+            Command::Replay(args) => replay::run(args, env).await,
             Command::Config(args) => config::run(args, env).await,
             Command::Info(args) => info::run(&args, env),
             Command::Completions { shell } => {
@@ -266,6 +274,8 @@ mod tests {
             "hoosh chat --temperature 0.2 --max-tokens 5 --no-stream --json -s brief hi",
             "hoosh explain --model llama3",
             "hoosh explain -r body.json --dialect anthropic -H x-hoosh-privacy:local --seed 7 --json -c a.toml",
+            "hoosh replay decisions.jsonl --config new.toml",
+            "hoosh replay - --all --json",
             "hoosh config check --config a.toml",
             "hoosh config show",
             "hoosh config keys",
@@ -279,6 +289,7 @@ mod tests {
         for line in [
             "hoosh",
             "hoosh explain",
+            "hoosh replay",
             "hoosh explain -r b.json --dialect latin",
             "hoosh explain -m m --header nonsense",
             "hoosh chat --temperature 3 hi",

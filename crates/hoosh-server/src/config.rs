@@ -56,6 +56,8 @@ pub struct Config {
     pub aliases: BTreeMap<String, Vec<String>>,
     /// Names that stand for several models, one of which is chosen.
     pub groups: Vec<ModelGroup>,
+    /// Order among providers of equal priority for models that match a pattern.
+    pub strategies: BTreeMap<String, Strategy>,
     /// The file that it was read from, if there is one.
     pub file: Option<FileRead>,
     /// Where it was read from: `hoosh.toml`, `environment`, `flags`. Empty: built-in defaults alone.
@@ -154,6 +156,8 @@ pub struct Routing {
     pub breaker: BreakerPolicy,
     /// How often one on this machine that has trouble is asked for a sign of life. `None`: never.
     pub heartbeat: Option<Duration>,
+    /// How often a remote one that is let alone because it failed is asked whether it is well. `None`: never.
+    pub probe: Option<Duration>,
     /// Of how many calls in a hundred a second provider may be asked beside a slow one.
     pub hedge_percent: u32,
     /// Whom to ask when a model is too short for a call, or does not allow it.
@@ -290,6 +294,7 @@ impl Default for Config {
             auth: Auth::default(),
             aliases: BTreeMap::new(),
             groups: Vec::new(),
+            strategies: BTreeMap::new(),
             file: None,
             sources: Vec::new(),
             warnings: Vec::new(),

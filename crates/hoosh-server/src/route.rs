@@ -39,6 +39,8 @@ pub(crate) enum Endpoint {
     QueueStatus,
     /// What was decided for a call.
     Decision,
+    /// What was decided for the latest calls.
+    Decisions,
     /// Reading the configuration again.
     Reload,
     /// What happens, as it happens.
@@ -84,6 +86,7 @@ const TABLE: &[(Method, &str, Endpoint)] = &[
     (Method::GET, "/v1/health/providers", Endpoint::ProvidersHealth),
     (Method::GET, "/v1/health/endpoints", Endpoint::EndpointsHealth),
     (Method::GET, "/v1/queue/status", Endpoint::QueueStatus),
+    (Method::GET, "/v1/decisions", Endpoint::Decisions),
     (Method::GET, "/v1/decisions/{*id}", Endpoint::Decision),
     (Method::POST, "/v1/admin/reload", Endpoint::Reload),
     (Method::GET, "/v1/events", Endpoint::Events),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream};
 use hoosh_core::dialect::{Dialect, RequestLine};
 use hoosh_core::limits;
@@ -69,6 +70,7 @@ pub(crate) async fn serve(
     let (beside, over) = (TaskTracker::new(), stopping.begun.clone());
     let _end_beside = over.clone().drop_guard();
     beside.spawn(over.clone().run_until_cancelled_owned(heartbeats(live.apps())));
+    beside.spawn(over.clone().run_until_cancelled_owned(probes(live.apps())));
     beside.spawn(over.clone().run_until_cancelled_owned(reload::at_hangups(Arc::clone(&live), hangups)));
     beside.spawn(over.clone().run_until_cancelled_owned(reload::at_changes(Arc::clone(&live))));
     beside.spawn(over.clone().run_until_cancelled_owned(warm::warm(live.apps())));
@@ -122,20 +124,35 @@ pub(crate) async fn serve(
 }
 
 /// Looks after the providers on this machine that have trouble, as long as the server runs.
-async fn heartbeats(mut apps: watch::Receiver<Arc<App>>) {
+async fn heartbeats(apps: watch::Receiver<Arc<App>>) {
+    at_intervals(apps, |app| app.heartbeat, |app| Box::pin(async move { app.gateway.heartbeat().await }))
+        .await;
+}
+
+/// The same for remote ones that are let alone because they failed.
+async fn probes(apps: watch::Receiver<Arc<App>>) {
+    at_intervals(apps, |app| app.probe, |app| Box::pin(async move { app.gateway.probe().await })).await;
+}
+
+/// Does something again and again, one after the other, as often as the configuration in use says.
+async fn at_intervals(
+    mut apps: watch::Receiver<Arc<App>>,
+    interval: fn(&App) -> Option<Duration>,
+    act: fn(Arc<App>) -> BoxFuture<'static, ()>,
+) {
     let mut seed = Seed::of(RequestId::new());
     loop {
         let app = Arc::clone(&apps.borrow_and_update());
         seed = seed.with(0);
         let wait = async {
-            match app.heartbeat {
+            match interval(&app) {
                 // Many gateways that began together do not ask together.
                 Some(interval) => sleep(interval.mul_f64(0.9 + 0.2 * seed.fraction())).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = wait => app.gateway.heartbeat().await,
+            () = wait => act(app).await,
             changed = apps.changed() => if changed.is_err() { return },
         }
     }
@@ -292,6 +309,7 @@ async fn route(
         Endpoint::OllamaVersion => Ok(ollama::version()),
         Endpoint::EndpointsHealth => Ok(api::endpoints_health(app)),
         Endpoint::QueueStatus => Ok(queue::status(app)),
+        Endpoint::Decisions => decisions::decisions(app, &caller, request.uri().query()).await,
         Endpoint::Decision => decisions::decision(app, &caller, rest.unwrap_or_default()),
         Endpoint::Events => events::listen(app, request.uri().query()),
         Endpoint::CacheStats => Ok(cache::stats(app)),
@@ -306,5 +324,33 @@ async fn route(
         Endpoint::Model if *dialect == Dialect::Gemini => gemini::model(app, rest.unwrap_or_default()).await,
         Endpoint::Models => Ok(api::models(app).await),
         Endpoint::Model => api::model(app, rest.unwrap_or_default()).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_done_at_intervals_goes_on_with_some_jitter_and_not_at_all_where_it_is_off() {
+        static DONE: AtomicUsize = AtomicUsize::new(0);
+        let act: fn(Arc<App>) -> BoxFuture<'static, ()> = |_| {
+            DONE.fetch_add(1, Ordering::Relaxed);
+            Box::pin(std::future::ready(()))
+        };
+        let app = Arc::new(App::new(Config::default(), None).unwrap());
+        let apps = watch::Sender::new(app);
+        let on = at_intervals(apps.subscribe(), |_| Some(Duration::from_secs(10)), act);
+        timeout(Duration::from_secs(8), on).await.unwrap_err();
+        assert_eq!(DONE.swap(0, Ordering::Relaxed), 0);
+        let on = at_intervals(apps.subscribe(), |_| Some(Duration::from_secs(10)), act);
+        timeout(Duration::from_secs(1_000), on).await.unwrap_err();
+        let done = DONE.swap(0, Ordering::Relaxed);
+        assert!((91..=111).contains(&done), "{done}");
+        timeout(Duration::from_secs(1_000), at_intervals(apps.subscribe(), |_| None, act)).await.unwrap_err();
+        assert_eq!(DONE.swap(0, Ordering::Relaxed), 0);
     }
 }

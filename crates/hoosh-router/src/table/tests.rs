@@ -1,6 +1,7 @@
 //! Cases as data, then random tables against a reference that does everything the slow and obvious way.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use hoosh_core::{
     Compression, ContextPolicy, ContextRule, Modalities, Modality, NanoUsd, NoRouteCause, ProviderType,
@@ -34,7 +35,7 @@ fn table_of(
         ..Group::default()
     };
     let aliases = aliases.into_iter().map(|(name, targets)| (name, group(targets))).collect();
-    RouteTable::new(providers, routes, aliases, &Health::default())
+    RouteTable::new(providers, routes, aliases, vec![], &Health::default())
 }
 
 fn moment(turn: u64) -> Moment {
@@ -542,7 +543,7 @@ fn group(members: &[(&str, u32)], strategy: Strategy, canary: Option<(&str, f64)
 /// Who is first, in so many plans of the alias `fast`.
 fn firsts(group: Group, conversation: impl Fn(u64) -> Option<Seed>) -> HashMap<String, usize> {
     let aliases = vec![("fast".to_owned(), group)];
-    let table = RouteTable::new(providers(["a", "b"]), vec![], aliases, &Health::default()).unwrap();
+    let table = RouteTable::new(providers(["a", "b"]), vec![], aliases, vec![], &Health::default()).unwrap();
     let mut firsts = HashMap::new();
     for call in 0..10_000 {
         let query = Query { model: "fast", conversation: conversation(call), ..Query::default() };
@@ -568,14 +569,68 @@ fn a_canary_gets_its_share_and_is_the_last_otherwise() {
     let shares = firsts(tried(), |call| Some(Seed(0).with(call % 2)));
     assert!(shares.values().all(|calls| calls % 5_000 == 0), "{shares:?}");
     let bad = group(&[("a/one", 1)], Strategy::Priority, Some(("a/one", 5.0)));
-    let error = RouteTable::new(providers(["a"]), vec![], vec![("x".into(), bad)], &Health::default());
+    let error =
+        RouteTable::new(providers(["a"]), vec![], vec![("x".into(), bad)], vec![], &Health::default());
     assert!(error.unwrap_err().to_string().contains("canary"));
+}
+
+#[test]
+fn a_name_has_the_strategy_of_its_group_of_its_pattern_or_of_all() {
+    let members = |models: &[&str]| {
+        let member = |&model: &&str| Member { model: model.to_owned(), weight: 1 };
+        models.iter().map(member).collect::<Vec<_>>()
+    };
+    let plain = |models: &[&str]| Group { members: members(models), ..Group::default() };
+    let aliases = vec![
+        ("fast".to_owned(), plain(&["llama3", "gpt-4o"])),
+        ("best".to_owned(), plain(&["b/gpt-4o", "fast"])),
+        ("own".to_owned(), plain(&["llama3"])),
+        ("group".to_owned(), group(&[("llama3", 1)], Strategy::Weighted, None)),
+    ];
+    let strategies = [
+        ("llama*", Strategy::RoundRobin),
+        ("gpt-*", Strategy::Direct),
+        ("own", Strategy::LocalFirst),
+        ("group", Strategy::Cheapest),
+    ];
+    let strategies = strategies.map(|(pattern, strategy)| (pattern.to_owned(), strategy)).to_vec();
+    let table =
+        RouteTable::new(providers(["a", "b"]), vec![], aliases, strategies, &Health::default()).unwrap();
+    let check = |model: &str, turn: u64, expect: (Strategy, Option<&str>, &[&str])| {
+        let query = Query { model, ..Query::default() };
+        let plan = table.plan(&query, Strategy::Priority, &moment(turn)).unwrap();
+        let names: Vec<String> = plan.candidates.iter().map(ToString::to_string).collect();
+        let pattern = table.strategy_pattern(model).map(|pattern| &**pattern);
+        assert_eq!((plan.strategy, pattern), (expect.0, expect.1), "{model}");
+        assert_eq!(names, expect.2, "{model}");
+        let known = Snapshot::default();
+        let again = table.replay(&query, Strategy::Priority, &moment(turn), &known).unwrap();
+        assert_eq!(again.to_string(), plan.to_string());
+        // Who lists models wants all, whatever is done with calls.
+        let all = table.plan_all(&query, &moment(turn)).unwrap();
+        assert_eq!(all.strategy, Strategy::Priority);
+        assert!(all.candidates.len() >= names.len(), "{model}");
+    };
+    check("llama3", 1, (Strategy::RoundRobin, Some("llama*"), &["b/llama3", "a/llama3"]));
+    check("gpt-4o", 0, (Strategy::Direct, Some("gpt-*"), &["a/gpt-4o"]));
+    check("b/gpt-4o", 0, (Strategy::Direct, Some("gpt-*"), &["b/gpt-4o"]));
+    check("phi", 1, (Strategy::Priority, None, &["a/phi", "b/phi"]));
+    let all = ["b/llama3", "a/llama3", "b/gpt-4o", "a/gpt-4o"];
+    check("fast", 1, (Strategy::RoundRobin, Some("llama*"), &all));
+    check("best", 0, (Strategy::Direct, Some("gpt-*"), &["b/gpt-4o"]));
+    check("own", 0, (Strategy::LocalFirst, Some("own"), &["a/llama3", "b/llama3"]));
+    let query = Query { model: "group", ..Query::default() };
+    let plan = table.plan(&query, Strategy::Priority, &moment(0)).unwrap();
+    assert_eq!((plan.strategy, table.strategy_pattern("group")), (Strategy::Weighted, None));
+    let all = table.plan_all(&Query { model: "gpt-4o", ..Query::default() }, &moment(0)).unwrap();
+    assert_eq!(all.candidates.len(), 2);
 }
 
 /// A provider of this kind, here or elsewhere.
 fn check_filter(query: Query<'_>, expect: &str) {
     let table = RouteTable::new(
         vec![Scripted::elsewhere("openai", ProviderType::OpenAi)],
+        vec![],
         vec![],
         vec![],
         &Health::default(),

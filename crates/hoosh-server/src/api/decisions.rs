@@ -1,18 +1,67 @@
 //! Decisions as JSON: who could be asked for a call, why, and what came of it.
 //!
-//! One form for `GET /v1/decisions/{id}` and for `hoosh explain --json`. Numbers of 64 bits are strings, since many
-//! readers of JSON would round them.
+//! One form for `GET /v1/decisions`, `GET /v1/decisions/{id}` and `hoosh explain --json`, which [`Record`] reads again to
+//! plan by it. Numbers of 64 bits are strings, since many readers of JSON would round them.
 
-use hoosh_core::NanoUsd;
+mod record;
+
+use std::sync::Arc;
+
+use hoosh_core::limits::DECISIONS_MAX;
+use hoosh_core::{ContextPolicy, Fidelity, HooshError, InvalidRequest, NanoUsd};
 use hoosh_gateway::{Asked, AskedResult, CallerId, Decision, Progress};
-use hoosh_router::{Candidate, Query, Way};
-use http::{Response, StatusCode};
+use hoosh_router::{Candidate, Objection, Query, Way};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
+use tokio::task::spawn_blocking;
 
+pub(crate) use self::record::{Record, Recorded};
 use super::json;
 use crate::app::App;
 use crate::http::body::ResponseBody;
 use crate::http::error::ServerError;
+
+/// The form of a decision in JSON. It grows when a reader of the last one would misunderstand the next.
+pub(crate) const VERSION: u64 = 1;
+
+/// Decisions that are listed where nobody says how many: 100, some 100 KiB.
+const LISTED: usize = 100;
+
+/// `GET /v1/decisions`: the latest of the caller's own calls, one a line, in the order they were made.
+pub(crate) async fn decisions(
+    app: &App,
+    caller: &CallerId,
+    query: Option<&str>,
+) -> Result<Response<ResponseBody>, ServerError> {
+    let most = limit(query.unwrap_or_default()).map_err(HooshError::from).map_err(ServerError::Call)?;
+    let latest = app.gateway.decisions().latest(caller, most);
+    // Thousands of them take some 50 ms to write, in which calls must go on.
+    let write = move || latest.iter().map(|decision| format!("{}\n", whole(decision))).collect::<String>();
+    let lines = spawn_blocking(write).await.map_err(|_| ServerError::Panicked)?;
+    let mut response = Response::new(ResponseBody::full(lines));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/jsonl"));
+    Ok(response)
+}
+
+/// How many a query asks for.
+fn limit(query: &str) -> Result<usize, InvalidRequest> {
+    let mut limit = LISTED;
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=').unwrap_or((pair, "")) {
+            ("limit", number) => {
+                let read = number.parse().ok().filter(|number| (1..=DECISIONS_MAX).contains(number));
+                let problem =
+                    || format!("is to be a whole number from 1 to {DECISIONS_MAX}, as many as are kept");
+                limit = read.ok_or_else(|| InvalidRequest::new("limit", problem()))?;
+            }
+            // Google's clients have their key here.
+            ("key", _) => {}
+            (other, _) => return Err(InvalidRequest::new(other, "is not known here; `limit` is")),
+        }
+    }
+    Ok(limit)
+}
 
 /// `GET /v1/decisions/{id}`: of the caller's own calls.
 pub(crate) fn decision(
@@ -22,14 +71,19 @@ pub(crate) fn decision(
 ) -> Result<Response<ResponseBody>, ServerError> {
     let found = app.gateway.decisions().find(caller, id);
     let decision = found.ok_or_else(|| ServerError::NoSuchDecision { id: id.to_owned() })?;
-    let mut shown = shown(&decision, decision.query().prompt_tokens);
+    Ok(json(StatusCode::OK, &whole(&decision)))
+}
+
+/// What was decided, and what came of it.
+fn whole(decision: &Arc<Decision>) -> Value {
+    let mut shown = shown(decision, decision.query().prompt_tokens);
     if let Some(fields) = shown.as_object_mut() {
         fields.insert("id".to_owned(), decision.id.as_str().into());
         let fallback = decision.fallback().map(|other| self::shown(other, other.query().prompt_tokens));
         fields.insert("fallback".to_owned(), fallback.into());
         fields.extend(came_of(&decision.progress()));
     }
-    Ok(json(StatusCode::OK, &shown))
+    shown
 }
 
 /// What was decided, and by what. Costs are of a prompt of so many tokens.
@@ -39,16 +93,21 @@ pub(crate) fn shown(decision: &Decision, prompt_tokens: Option<u64>) -> Value {
     let resting = plan.resting.iter().map(|resting| {
         let mut shown = candidate(&resting.candidate, &costed);
         if let Some(fields) = shown.as_object_mut() {
-            fields.insert("resting".to_owned(), resting.why.as_str().into());
+            fields.insert("resting".to_owned(), resting.why.name().into());
             fields.insert("rest_ms".to_owned(), millis(resting.rest));
         }
         shown
     });
-    let passed_over = plan
-        .passed_over
-        .iter()
-        .map(|passed| json!({ "provider": &*passed.provider, "why": passed.why.to_string() }));
+    let passed_over = plan.passed_over.iter().map(|passed| {
+        let (reason, why) = (passed.why.as_str(), passed.why.to_string());
+        let mut shown = json!({ "provider": &*passed.provider, "reason": reason, "why": why });
+        if let (Objection::TooLong { tokens, .. }, Some(fields)) = (&passed.why, shown.as_object_mut()) {
+            fields.insert("tokens".to_owned(), (*tokens).into());
+        }
+        shown
+    });
     json!({
+        "version": VERSION,
         "dialect": decision.dialect.as_str(),
         "configuration": decision.configuration.as_deref(),
         "state": decision.state_digest(),
@@ -61,6 +120,8 @@ pub(crate) fn shown(decision: &Decision, prompt_tokens: Option<u64>) -> Value {
             "local_only": query.local_only,
             "max_cost_usd": query.max_cost.map(dollars),
             "conversation": query.conversation.map(|seed| seed.0.to_string()),
+            "fidelity": decision.fidelity.map(Fidelity::as_str),
+            "context": query.context.map(ContextPolicy::as_str),
         },
         "strategy": plan.strategy.as_str(),
         "turn": plan.moment.turn.0.to_string(),
@@ -86,8 +147,9 @@ fn candidate(candidate: &Candidate, query: &Query<'_>) -> Value {
         "priority": priority,
         "weight": candidate.why.weight,
         "cost_usd": cost(candidate, query).map(dollars),
-        "in_flight": candidate.seen.in_flight,
-        "lately_ms": candidate.seen.time.map(millis),
+        "in_flight": candidate.seen.in_flight(),
+        "latency_us": candidate.seen.latency().map(micros),
+        "time_to_first_us": candidate.seen.time_to_first().map(micros),
     })
 }
 
@@ -129,4 +191,8 @@ fn dollars(amount: NanoUsd) -> String {
 
 fn millis(time: std::time::Duration) -> Value {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).into()
+}
+
+fn micros(time: std::time::Duration) -> Value {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX).into()
 }

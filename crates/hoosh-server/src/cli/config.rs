@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::banner::{providers_json, providers_table};
 use super::terminal::{GREEN, PLAIN, YELLOW, note, printable, say, say_json};
@@ -76,6 +76,9 @@ pub(crate) async fn run(args: ConfigArgs, env: &Environment) -> Result<(), Failu
             for (alias, targets) in &config.aliases {
                 say(&format!(" {} -> {}\n", printable(alias), printable(&targets.join(", "))))?;
             }
+            for (pattern, strategy) in &config.strategies {
+                say(&format!(" {}: {strategy}\n", printable(pattern)))?;
+            }
             for warning in &config.warnings {
                 note(&format!("{YELLOW}warning{PLAIN}: {}\n", printable(warning)));
             }
@@ -85,12 +88,14 @@ pub(crate) async fn run(args: ConfigArgs, env: &Environment) -> Result<(), Failu
 }
 
 fn as_json(config: &Config) -> Value {
+    let strategies = config.strategies.iter().map(|(pattern, one)| (pattern.clone(), one.as_str().into()));
     json!({
         "ok": true,
         "sources": config.sources,
         "address": config.address().to_string(),
         "providers": providers_json(config),
         "aliases": config.aliases,
+        "strategies": strategies.collect::<Map<_, _>>(),
         "warnings": config.warnings,
     })
 }

@@ -69,12 +69,13 @@ pub(crate) async fn run(args: ExplainArgs, env: &Environment) -> Result<(), Fail
     let call = call(&args, &config)?;
     let router = assembly::router(&config).map_err(crate::RunError::from)?;
     let naming = router.table().naming(&call.head.model);
+    let pattern = router.table().strategy_pattern(&call.head.model).cloned();
     let gateway = Gateway::builder(router).fidelity(config.server.lossy).configuration(config.hash()).build();
     let tokens = call.prompt_tokens();
     match gateway.explain(&call, Turn(args.turn), Seed(args.seed)) {
-        Ok(decision) if args.json => say_json(&as_json(&decision, &naming, tokens))?,
+        Ok(decision) if args.json => say_json(&as_json(&decision, &naming, pattern.as_deref(), tokens))?,
         Ok(decision) => {
-            say(&page(&decision, &naming, tokens))?;
+            say(&page(&decision, &naming, pattern.as_deref(), tokens))?;
             note_chance(&decision, &args);
         }
         Err(error) => {
@@ -136,12 +137,18 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     Ok((name, value.trim().parse().map_err(|_| "the value cannot be a header's")?))
 }
 
-fn page(decision: &Decision, naming: &Naming, prompt_tokens: Option<u64>) -> String {
+fn page(
+    decision: &Decision,
+    naming: &Naming,
+    strategy_pattern: Option<&str>,
+    prompt_tokens: Option<u64>,
+) -> String {
     let (plan, query) = (&decision.plan, decision.query());
     let costed = Query { prompt_tokens, ..query };
     let mut text = format!("{BOLD}{}{PLAIN}: {}\n", printable(query.model), printable(&read_as(naming)));
     text.push_str(&format!("needs: {}\n", needs(decision)));
-    text.push_str(&format!("strategy: {}\n", plan.strategy));
+    let pattern = strategy_pattern.map(|pattern| format!(", that of `{}`", printable(pattern)));
+    text.push_str(&format!("strategy: {}{}\n", plan.strategy, pattern.unwrap_or_default()));
     let rows = plan.candidates.iter().enumerate().map(|(at, candidate)| row(at + 1, candidate, &costed));
     let header = ["#>", "asked", "because of", "priority>", "weight>", "about $>"];
     text.push_str(&format!("\n{}", table(&header, rows)));
@@ -202,10 +209,16 @@ fn note_chance(decision: &Decision, args: &ExplainArgs) {
     }
 }
 
-fn as_json(decision: &Decision, naming: &Naming, prompt_tokens: Option<u64>) -> Value {
+fn as_json(
+    decision: &Decision,
+    naming: &Naming,
+    strategy_pattern: Option<&str>,
+    prompt_tokens: Option<u64>,
+) -> Value {
     let mut shown = shown(decision, prompt_tokens);
     if let Some(fields) = shown.as_object_mut() {
         fields.insert("read_as".to_owned(), read_as_json(naming));
+        fields.insert("strategy_pattern".to_owned(), strategy_pattern.into());
         fields.insert("draws_lots".to_owned(), decision.plan.strategy.draws_lots().into());
     }
     shown

@@ -301,6 +301,15 @@ pub(crate) const KEYS: &[Key] = &[
               models, nothing is generated). After three without one it is not asked until it gives one. 0: never.",
     },
     Key {
+        path: "routing.probe_secs",
+        kind: Kind::Seconds { zero: true },
+        default: Fallback::Time(Duration::from_secs(10)),
+        doc: "How often a remote provider that is let alone because it failed is asked for its list of models, which is free. \
+              If it gives it, the next call asks it at once, rather than after a rest that grows to minutes; else the rest \
+              ends when it would have. Not after rate limits, `Retry-After` or a refused key. 10 s is the second rest: in the \
+              first nothing would be gained. 0: never.",
+    },
+    Key {
         path: "routing.hedge_percent",
         kind: Kind::Whole { min: 1, max: 100 },
         default: Fallback::Whole(limits::HEDGE_PERCENT as u64),
@@ -400,6 +409,15 @@ pub(crate) const KEYS: &[Key] = &[
         kind: Kind::Whole { min: 0, max: 100 },
         default: Fallback::Whole(5),
         doc: "Its share.",
+    },
+    Key {
+        path: "strategies.*",
+        kind: Kind::Strategy,
+        default: Fallback::Open("`[server] strategy`"),
+        doc: "Order among providers of equal priority for models that match a pattern, in place of `[server] strategy`: \
+              `\"llama*\" = \"least_busy\"`, with `*` for any text and `?` for one character. The most specific pattern \
+              counts: a whole name, then the longer prefix, then the longer of others, then `*`. An alias goes by the pattern \
+              for its own name, without one by that for the first model it leads to; a group has its own strategy.",
     },
     Key {
         path: "providers[].type",
@@ -595,7 +613,7 @@ pub(crate) const LEGACY: &[Legacy] = &[
 
 /// The sections that have keys.
 pub(crate) const SECTIONS: &[&str] =
-    &["server", "routing", "cache", "auth", "aliases", "groups", "providers"];
+    &["server", "routing", "cache", "auth", "aliases", "groups", "strategies", "providers"];
 
 /// The row of a key in a section (`server`, `providers[]`).
 pub(crate) fn find(section: &str, name: &str) -> Option<&'static Key> {
@@ -694,12 +712,17 @@ pub(crate) fn markdown() -> String {
         ("[auth]", "auth"),
         ("[aliases]", "aliases"),
         ("[[groups]]", "groups[]"),
+        ("[strategies]", "strategies"),
         ("[[providers]]", "providers[]"),
     ] {
         let head = "| key | takes | default | what it does |\n|---|---|---|---|";
         page.push_str(&format!("{}### `{title}`\n\n{head}\n", if page.is_empty() { "" } else { "\n" }));
         for (name, key) in rows(section) {
-            let name = if name == "*" { "any name" } else { &format!("`{name}`") };
+            let name = match (section, name) {
+                ("strategies", "*") => "any pattern",
+                (_, "*") => "any name",
+                _ => &format!("`{name}`"),
+            };
             let (takes, default) = (key.kind.expected(), key.default.words());
             page.push_str(&format!("| {name} | {takes} | {default} | {} |\n", key.doc));
         }

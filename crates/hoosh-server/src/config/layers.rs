@@ -87,7 +87,7 @@ impl Layers {
 
 /// Takes out what is no section but is called like one, before a layer above it hides that.
 fn check_shapes(file: &mut File, faults: &mut Vec<Fault>) {
-    for name in ["server", "routing", "cache", "auth", "aliases"] {
+    for name in ["server", "routing", "cache", "auth", "aliases", "strategies"] {
         if let Some(value) = file.values.get(name).filter(|value| value.as_dict().is_none()) {
             let problem = format!("expected a section [{name}], found {}", type_name(value));
             faults.push(Fault::new(file.place(name), name, problem));

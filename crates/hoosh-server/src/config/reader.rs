@@ -450,7 +450,8 @@ pub(crate) fn elsewhere(rows: &str, name: &str) -> Option<String> {
     keys::SECTIONS
         .iter()
         .map(|section| if *section == "providers" { "providers[]" } else { section })
-        .filter(|section| *section != rows && *section != "aliases")
+        // These two take any name.
+        .filter(|section| *section != rows && !matches!(*section, "aliases" | "strategies"))
         .find_map(|section| keys::find(section, name))
         .map(|key| key.path.to_owned())
 }
@@ -519,6 +520,14 @@ getters! {
 }
 
 impl Section {
+    /// All strategies left, by key.
+    pub(crate) fn into_strategies(self) -> impl Iterator<Item = (String, Strategy)> {
+        self.settings.into_iter().filter_map(|(key, setting)| match setting {
+            Setting::Strategy(strategy) => Some((key, strategy)),
+            _ => None,
+        })
+    }
+
     /// All lists of texts left, by key.
     pub(crate) fn into_texts(self) -> impl Iterator<Item = (String, Vec<String>)> {
         self.settings.into_iter().filter_map(|(key, setting)| match setting {

@@ -112,6 +112,7 @@ impl Reader<'_> {
         });
         let mut auth = self.section("auth", "auth", auth);
         let aliases = self.section("aliases", "aliases", values("aliases"));
+        let strategies = self.section("strategies", "strategies", values("strategies"));
         let groups = self.groups(root.remove("groups"));
         let (providers, discover) = match root.remove("providers") {
             None => (Vec::new(), true),
@@ -156,6 +157,7 @@ impl Reader<'_> {
             auth: Auth { tokens },
             aliases: aliases.into_texts().collect(),
             groups,
+            strategies: strategies.into_strategies().collect(),
             discover,
             file: None,
             sources: Vec::new(),
@@ -493,6 +495,7 @@ fn routing(mut section: Section) -> Routing {
             rest_max: section.time("rest_max_secs").unwrap_or_default(),
         },
         heartbeat: section.time("heartbeat_secs").filter(|time| !time.is_zero()),
+        probe: section.time("probe_secs").filter(|time| !time.is_zero()),
         hedge_percent: small(section.whole("hedge_percent")),
         fallbacks: Fallbacks {
             context_length: section.texts("context_fallback").unwrap_or_default(),

@@ -56,6 +56,7 @@ fn page(config: &Config) -> Page<'_> {
     page.key("routing", "rest_secs", &seconds(routing.breaker.rest));
     page.key("routing", "rest_max_secs", &seconds(routing.breaker.rest_max));
     page.key("routing", "heartbeat_secs", &seconds(routing.heartbeat.unwrap_or_default()));
+    page.key("routing", "probe_secs", &seconds(routing.probe.unwrap_or_default()));
     page.key("routing", "hedge_percent", &routing.hedge_percent.to_string());
     page.key("routing", "context_fallback", &list(&routing.fallbacks.context_length));
     page.key("routing", "policy_fallback", &list(&routing.fallbacks.content_policy));
@@ -102,6 +103,12 @@ fn page(config: &Config) -> Page<'_> {
             page.key(path, "canary", &string(&canary.model));
             page.key(path, "canary_percent", &canary.percent.to_string());
         }
+    }
+    if !config.strategies.is_empty() {
+        page.section("[strategies]");
+    }
+    for (pattern, strategy) in &config.strategies {
+        page.key("strategies", pattern, &string(strategy.as_str()));
     }
     for provider in &config.providers {
         page.section("[[providers]]");

@@ -95,6 +95,10 @@ fn every_key_is_read() {
         fast = "llama3"
         best = ["mine/x", "fast"]
 
+        [strategies]
+        "llama*" = "LeastBusy"
+        "llama3.2" = "direct"
+
         [[providers]]
         type = "LlamaCpp"
         name = "mine"
@@ -146,6 +150,11 @@ fn every_key_is_read() {
     assert_eq!(tokens, ["one", "two"]);
     assert_eq!(config.aliases["fast"], ["llama3"]);
     assert_eq!(config.aliases["best"], ["mine/x", "fast"]);
+    let strategies: Vec<_> = config.strategies.into_iter().collect();
+    assert_eq!(
+        strategies,
+        [("llama*".to_owned(), Strategy::LeastBusy), ("llama3.2".to_owned(), Strategy::Direct)]
+    );
 
     let [provider] = config.providers.as_slice() else { panic!("{:?}", config.providers) };
     assert_eq!((provider.name(), provider.settings.kind), ("mine", ProviderType::LlamaCpp));
@@ -972,5 +981,37 @@ fn what_a_cache_that_is_off_would_do_is_warned_of() {
             "hoosh.toml:3: cache.semantic_threshold: expected a number from 0 to 1, found 1.5",
             "hoosh.toml:4: cache.warm: expected the path of a file",
         ],
+    );
+}
+
+#[test]
+fn strategies_by_pattern_are_read_shown_and_their_faults_placed() {
+    let config = loaded("[strategies]\n'gpt-4.1*' = 'cheapest'\n\"*\" = \"$HOW\"", &[("HOW", "direct")]);
+    let strategies: Vec<_> =
+        config.strategies.iter().map(|(pattern, one)| (pattern.as_str(), *one)).collect();
+    assert_eq!(strategies, [("*", Strategy::Direct), ("gpt-4.1*", Strategy::Cheapest)]);
+    let shown = config.to_toml();
+    assert!(shown.contains("[strategies]\n\"*\" = \"direct\"  # hoosh.toml:3\n"), "{shown}");
+    assert!(shown.contains("\"gpt-4.1*\" = \"cheapest\"  # hoosh.toml:2\n"), "{shown}");
+    assert_eq!(loaded(&shown, &[]).strategies, config.strategies);
+    let config = loaded("[strategies]\nfast = 'direct'", &[("HOOSH_STRATEGIES__FAST", "cheapest")]);
+    assert_eq!(config.strategies["fast"], Strategy::Cheapest);
+
+    check_faults(
+        "[strategies]\n'gpt-[45]' = 'direct'\n'llama*' = 'cheepest'\n'a' = 3\n[[providers]]\ntype = 'ollama'",
+        &[],
+        &[
+            "hoosh.toml:2: strategies.\"gpt-[45]\": strategy for `gpt-[45]`: only `*` (any text) and `?` (one character) \
+             are special in a pattern",
+            "hoosh.toml:3: strategies.\"llama*\": expected one of `priority`, `round_robin`, `weighted`, `least_busy`, \
+             `lowest_latency`, `lowest_ttft`, `cheapest`, `local_first`, `direct`, found `cheepest`; did you mean `cheapest`?",
+            "hoosh.toml:4: strategies.a: expected one of `priority`, `round_robin`, `weighted`, `least_busy`, \
+             `lowest_latency`, `lowest_ttft`, `cheapest`, `local_first`, `direct`, found a number",
+        ],
+    );
+    check_faults(
+        "strategies = 'direct'",
+        &[],
+        &["hoosh.toml:1: strategies: expected a section [strategies], found a string"],
     );
 }

@@ -106,6 +106,7 @@ fn key(config: &Config, fault: &BuildFault) -> String {
             provider_path(provider)
         }
         BuildFault::BadPattern { provider, .. } => format!("{}.models", provider_path(provider)),
+        BuildFault::BadStrategy { pattern, .. } => join("strategies", pattern),
         BuildFault::BadAlias { alias, .. }
         | BuildFault::AliasTooDeep { alias }
         | BuildFault::AliasToNowhere { alias, .. } => named(config, alias),
