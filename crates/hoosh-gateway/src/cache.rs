@@ -267,7 +267,7 @@ impl ResponseCache {
                 return Looked::Found(found);
             }
             let purges = self.purges_of(&call.caller);
-            let flight = match self.flights.join(&key, purges) {
+            let flight = match self.flights.join(&key, purges, call.tier) {
                 Joined::Lead(lead) => {
                     // Another may have landed since the look; dropping the lead lets those who wait already look too.
                     return match self.find(&key, call) {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hoosh_router::Tier;
 use tokio::sync::watch;
 
 use super::Similarity;
@@ -17,9 +18,9 @@ use super::key::Key;
 #[derive(Default)]
 pub(crate) struct Flights(Mutex<HashMap<Name, Flight>>);
 
-/// What a flight is known by: the key, and how often its caller had purged, so that nobody waits for an answer that was
-/// asked for before a purge.
-type Name = (Key, u64);
+/// What a flight is known by: the key; how often its caller had purged, so that nobody waits for an answer that was asked for
+/// before a purge; and its tier, so that nobody waits behind one of a lower.
+type Name = (Key, u64, Tier);
 
 /// Where the landing of a flight is told.
 pub(crate) type Flight = watch::Receiver<Option<Landing>>;
@@ -60,8 +61,8 @@ pub(crate) async fn landed(mut flight: Flight) -> Option<Landing> {
 
 impl Flights {
     /// Joins a flight, or begins it.
-    pub(crate) fn join(self: &Arc<Self>, key: &Key, purges: u64) -> Joined {
-        let name = (key.clone(), purges);
+    pub(crate) fn join(self: &Arc<Self>, key: &Key, purges: u64, tier: Tier) -> Joined {
+        let name = (key.clone(), purges, tier);
         match self.under_way().entry(name.clone()) {
             Slot::Occupied(flight) => Joined::Wait(flight.get().clone()),
             Slot::Vacant(slot) => {

@@ -1,6 +1,8 @@
 use futures_util::FutureExt;
 use hoosh_core::dialect::Dialect;
 
+use hoosh_router::Tier;
+
 use super::*;
 use crate::call::RequestId;
 
@@ -98,6 +100,17 @@ async fn one_leads_and_when_it_leaves_another_does() {
     assert!(matches!(third.await, Looked::Ask(_)));
     let stats = cache.stats();
     assert_eq!((stats.misses, stats.waits, stats.hits), (3, 2, 0));
+}
+
+#[tokio::test]
+async fn nobody_waits_behind_one_of_a_lower_tier() {
+    let cache = cache(CacheSettings::default());
+    let mut call = call("ada", &asking(r#","temperature":0"#));
+    call.tier = Tier::Batch;
+    let _first = look(&cache, &call).await;
+    assert!(look(&cache, &call).now_or_never().is_none(), "one of its own waits");
+    call.tier = Tier::High;
+    assert!(matches!(look(&cache, &call).await, Looked::Ask(_)));
 }
 
 #[tokio::test]
