@@ -25,6 +25,8 @@ pub struct Failover<'p> {
     asked: usize,
     failures: Vec<UpstreamFailure>,
     insists: bool,
+    /// How long it has waited so far.
+    waited: Duration,
     /// When the first may be asked again of those who were found resting although the plan has them.
     found_resting: Option<Instant>,
 }
@@ -76,7 +78,8 @@ impl<'p> Failover<'p> {
             OnExhausted::LeastBad => {}
         }
         let insists = terms.policy.on_exhausted == OnExhausted::LeastBad && plan.candidates.is_empty();
-        Self { stands, terms, last: 0, asked: 0, failures: Vec::new(), insists, found_resting: None }
+        let (failures, waited, found_resting) = (Vec::new(), Duration::ZERO, None);
+        Self { stands, terms, last: 0, asked: 0, failures, insists, waited, found_resting }
     }
 
     /// Whether a candidate is asked although it is to be let alone.
@@ -119,9 +122,14 @@ impl<'p> Failover<'p> {
         ready.min_by_key(|(_, until)| *until).map(|(at, until)| (at, Some(until)))
     }
 
-    fn wait(&self, wait: Duration, now: Instant) -> Step<'p> {
+    fn wait(&mut self, wait: Duration, now: Instant) -> Step<'p> {
         let is_too_late = self.terms.deadline.is_some_and(|deadline| now + wait >= deadline);
-        if wait > self.terms.policy.wait_max || is_too_late { Step::GiveUp } else { Step::Wait(wait) }
+        // All waits together: one who is found resting again and again would be waited for without an end.
+        if self.waited + wait > self.terms.policy.wait_max || is_too_late {
+            return Step::GiveUp;
+        }
+        self.waited += wait;
+        Step::Wait(wait)
     }
 
     /// Who can be asked beside the one that [`next`](Self::next) last asked for: the first that has not been asked. The

@@ -14,8 +14,8 @@ pub struct RetryPolicy {
     /// Tries of the same candidate after its first, once all others have failed too. Default: 1; clients try again
     /// themselves, and what each of them and the gateway does is multiplied.
     pub retries: u32,
-    /// Longest wait for a candidate that failed or is let alone. Default: 5 s; whoever waits longer is better told when to
-    /// come back.
+    /// Longest that a call waits for candidates that failed or are let alone, all its waits together. Default: 5 s; whoever
+    /// waits longer is better told when to come back.
     pub wait_max: Duration,
     /// What is done when all who could answer are let alone. Default: [`OnExhausted::Reject`].
     pub on_exhausted: OnExhausted,

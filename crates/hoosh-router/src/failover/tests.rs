@@ -118,4 +118,9 @@ fn what_is_done_when_all_are_let_alone_is_the_policys_to_say() {
     // Somebody else was faster.
     waiting.resting(&plan.resting[1].candidate, later + Duration::from_secs(60));
     assert!(matches!(waiting.next(later), Step::Wait(wait) if wait == Duration::from_secs(2)));
+    // And once more: two and two seconds are behind it, and five are all that it waits.
+    let last = later + Duration::from_secs(2);
+    assert!(matches!(waiting.next(last), Step::Try(one) if one.provider.name() == "a"));
+    waiting.resting(&plan.resting[0].candidate, last + Duration::from_secs(2));
+    assert!(matches!(waiting.next(last), Step::GiveUp));
 }
