@@ -231,6 +231,49 @@ async fn calls_wait_in_line_and_are_told_how_long() {
 }
 
 #[tokio::test]
+async fn each_model_has_a_line_of_its_own_before_that_of_the_provider() {
+    let upstream = Upstream::start().await;
+    let limits = "max_concurrent = 2\nmax_concurrent_per_model = 1\nmax_waiting = 1";
+    let hoosh = before(&[&upstream], limits, "retries = 0").await;
+    let stream = async |model: &str| hoosh.post(CHAT, chat_body(model, true)).await;
+    upstream.always(Script::broken_stream([chunk(r#"{"content":"Par"}"#)], End::Silence));
+    let (first, _second) = (stream("a").await, stream("b").await);
+    let status = async || json(hoosh.get("/v1/queue/status").await).await["queues"].clone();
+    let lines = status().await;
+    let line = |at: usize| {
+        [&lines[at]["model"], &lines[at]["running"], &lines[at]["max_concurrent"]].map(Clone::clone)
+    };
+    let all: [_; 3] = std::array::from_fn(line);
+    let expect = serde_json::json!([[null, 2, 2], ["a", 1, 1], ["b", 1, 1]]);
+    assert_eq!(serde_json::json!(all), expect);
+
+    // `a` has a place only once its first call is over, and `c` too: the provider has no more.
+    let (again, other) = (stream("a"), stream("c"));
+    let free = async {
+        let waiting = async || {
+            let all = status().await;
+            all.as_array()
+                .unwrap()
+                .iter()
+                .map(|one| one["waiting"]["normal"].as_u64().unwrap())
+                .collect::<Vec<_>>()
+        };
+        while waiting().await.iter().sum::<u64>() != 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(waiting().await, [1, 1, 0, 0], "one before the provider, one before `a`");
+        assert_eq!(stream("a").await.status(), 429, "the line before `a` is full");
+        upstream.always(Script::stream([chunk(r#"{"content":"Paris"}"#), finish("stop"), sse("[DONE]")]));
+        drop(first);
+    };
+    let (again, other, ()) = tokio::join!(again, other, free);
+    for waited in [again, other] {
+        assert!(waited.headers().contains_key("x-hoosh-queue-ms"));
+        assert!(waited.text().await.unwrap().contains("Paris"));
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_must_stay_here_goes_nowhere_else() {
     let upstream = Upstream::start().await;
     upstream.always(Script::json(completion("hi")));
@@ -246,10 +289,35 @@ async fn a_call_that_must_stay_here_goes_nowhere_else() {
     };
     let refused = ask("x-hoosh-privacy", "local").await;
     assert!(refused["error"]["message"].as_str().unwrap().contains("the call must stay here"), "{refused}");
+    // What is to be embedded is counted for it too.
+    let words = format!(r#"{{"model":"text-embedding-3-large","input":["{}","x"]}}"#, "word ".repeat(9_000));
+    let request = client().post(hoosh.url("/v1/embeddings")).header("content-type", "application/json");
+    let refused = json(request.header("x-hoosh-max-cost", "0.001").body(words).send().await.unwrap()).await;
+    assert!(refused["error"]["message"].as_str().unwrap().contains("it may cost $0.001"), "{refused}");
     let refused = ask("x-hoosh-max-cost", "0.0001").await;
     assert!(refused["error"]["message"].as_str().unwrap().contains("it may cost $0.0001"), "{refused}");
     assert!(upstream.requests(CHAT).is_empty());
     assert_eq!(ask("x-hoosh-max-cost", "1").await["choices"][0]["message"]["content"], "hi");
+}
+
+#[tokio::test]
+async fn what_is_here_goes_by_the_address_and_by_what_is_said() {
+    let upstream = Upstream::start().await;
+    upstream.always(Script::json(completion("hi")));
+    let here = upstream.url();
+    for (kind, url, local, expect) in [
+        ("vllm", here.as_str(), "", 200),
+        ("vllm", &here, "local = false", 404),
+        ("openai_compatible", &here, "", 404),
+        ("openai_compatible", &here, "local = true", 200),
+        ("vllm", "http://gpu.example.com", "", 404),
+    ] {
+        let provider = at("up", url, local).replace("openai_compatible", kind);
+        let hoosh = Hoosh::start(&provider).await;
+        let request = client().post(hoosh.url(CHAT)).header("x-hoosh-privacy", "local");
+        let request = request.header("content-type", "application/json").body(chat_body("m", false));
+        assert_eq!(request.send().await.unwrap().status(), expect, "{kind} {url} {local}");
+    }
 }
 
 #[tokio::test]
@@ -319,6 +387,15 @@ async fn another_model_is_asked_where_only_that_can_help() {
         assert_eq!(shown["fallback"]["candidates"][0]["model"], model, "{shown}");
         assert_eq!((&shown["attempts"][1]["model"], &shown["outcome"]), (&model.into(), &"answered".into()));
     }
+    // It may also be one of several, and the last of them fail in another way.
+    let broken = Upstream::start().await;
+    let config = config
+        .replace("[routing]", &(at("broken", &broken.url(), "priority = 200") + "[routing]\nretries = 0"));
+    let both = Hoosh::start(&config).await;
+    small.always(Script::status(400, r#"{"error":{"message":"no","code":"context_length_exceeded"}}"#));
+    let response = ask(&both).await;
+    assert_eq!((response.status().as_u16(), header(&response, "x-hoosh-model")), (200, "long"));
+    assert_eq!(header(&response, "x-hoosh-attempts"), "3");
     // Where that fails too, all of it is told.
     other.always(Script::status(400, r#"{"error":{"message":"longer","code":"context_length_exceeded"}}"#));
     small.always(Script::status(400, r#"{"error":{"message":"no","code":"context_length_exceeded"}}"#));

@@ -370,6 +370,10 @@ pub const EVENTS_KEPT_MAX: usize = 1_024;
 /// advises against proxies that close silent connections (HTML Living Standard, 9.2.7).
 pub const WAITING_COMMENT_INTERVAL: Duration = Duration::from_secs(15);
 
+/// Lines before models of one provider that are kept although nobody is in them: 256. Callers may name any model; what is lost
+/// with one is how long its answers take.
+pub const IDLE_LINES_MAX: usize = 256;
+
 /// Listeners of `GET /v1/events` at once: 64. Each is woken by each event, on the task of the call that tells it.
 pub const EVENT_LISTENERS_MAX: usize = 64;
 

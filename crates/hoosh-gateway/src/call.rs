@@ -157,8 +157,13 @@ impl Call {
         Some(Self { local_only, max_cost, tier, is_for_cache: true, ..call })
     }
 
-    /// Tokens of its prompt, counted as far as that is worth it. `None`: it is no inference, or cannot be read.
+    /// Tokens of its prompt, or of all texts that are to be embedded, counted as far as that is worth it. `None`: it is neither,
+    /// or cannot be read.
     pub fn prompt_tokens(&self) -> Option<u64> {
+        if let Some(codec) = self.dialect.embedding_codec() {
+            let request = codec.decode_request(&self.body).ok()?;
+            return count::embedding(&self.head.model, &request.input).input;
+        }
         self.decoded().ok().map(|request| count::prompt(&self.head.model, request))
     }
 

@@ -123,7 +123,7 @@ impl Continuation {
         if let Some(most) = &mut request.max_tokens {
             *most = most.saturating_sub(count::text(&candidate.model, text)).max(1);
         }
-        let (permit, _) = self.lines.wait(candidate, &self.call, Some(deadline), &self.events).await?;
+        let (permits, _) = self.lines.wait(candidate, &self.call, Some(deadline), &self.events).await?;
         let attempt = opening.begin()?;
         self.decision.ask(candidate);
         let asked = async {
@@ -139,7 +139,7 @@ impl Continuation {
         });
         let (stream, mut attempt) = attempt.judge(asked, Instant::now().into_std())?;
         attempt.first_output(Instant::now().into_std());
-        Ok((stream, Held { attempt, permit }))
+        Ok((stream, Held { attempt, permits }))
     }
 }
 

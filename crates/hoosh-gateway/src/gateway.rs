@@ -12,8 +12,8 @@ use hoosh_core::{
     NoRouteCause, ProviderHealth, UpstreamFailure, limits, rate_limit,
 };
 use hoosh_router::{
-    Attempt, Attempted, Candidate, Moment, Objection, Opening, PassedOver, Permit, Plan, Query, QueueLimits,
-    QueueStatus, RetryBudget, RetryPolicy, Router, Seed, Terms, Turn, near, no_route,
+    Attempt, Attempted, Candidate, Moment, Objection, Opening, PassedOver, Plan, Query, RetryBudget,
+    RetryPolicy, Router, Seed, Terms, Turn, near, no_route,
 };
 use http::HeaderMap;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -26,7 +26,7 @@ use crate::decisions::{Decision, Decisions};
 use crate::events::{EventBus, Happened, Listener};
 use crate::guard::Guard;
 use crate::lane::{self, Answer, AnswerBody};
-use crate::lines::Lines;
+use crate::lines::{LineLimits, LineStatus, Lines, Permits};
 use crate::listing::Listings;
 use crate::needs;
 use crate::reply::{Reply, ReplyBody, ReplyHead, ReplyStream};
@@ -88,7 +88,7 @@ pub(crate) struct Held {
     /// Tells the health of who answers how it ended.
     pub(crate) attempt: Attempt,
     /// The place among those that it answers at once.
-    pub(crate) permit: Option<Permit>,
+    pub(crate) permits: Permits,
 }
 
 /// What an attempt gave.
@@ -114,7 +114,7 @@ pub struct GatewayBuilder {
     answer_time_max: Option<Duration>,
     fidelity: Fidelity,
     fallbacks: Fallbacks,
-    lines: Vec<(String, QueueLimits)>,
+    lines: Vec<(String, LineLimits)>,
     cache: Option<Arc<ResponseCache>>,
     decisions: Arc<Decisions>,
     configuration: Option<Arc<str>>,
@@ -358,11 +358,17 @@ impl Gateway {
             HooshError::NoRoute(NoRoute { cause: NoRouteCause::TooLong { .. }, .. }) => {
                 &self.fallbacks.context_length
             }
-            HooshError::Upstream(failures) => match failures.last()?.kind {
-                FailureKind::ContextLength => &self.fallbacks.context_length,
-                FailureKind::ContentPolicy => &self.fallbacks.content_policy,
-                _ => return None,
-            },
+            HooshError::Upstream(failures) => {
+                // Not the last alone: whom another failed to answer is helped by this too.
+                let failed_by = |kind| failures.iter().any(|failure| failure.kind == kind);
+                let Fallbacks { context_length, content_policy } = &self.fallbacks;
+                let known = [
+                    (FailureKind::ContextLength, context_length),
+                    (FailureKind::ContentPolicy, content_policy),
+                ];
+                let mends = |(kind, names): &(_, &Vec<String>)| !names.is_empty() && failed_by(*kind);
+                known.into_iter().find(mends)?.1
+            }
             _ => return None,
         };
         let plans = names.iter().filter_map(|model| self.router.plan(&Query { model, ..*query }).ok());
@@ -451,7 +457,7 @@ impl Gateway {
             };
             let sent = edited.as_deref();
             let waited = self.lines.wait(candidate, call, deadline, &self.events).await;
-            let (permit, queued) = waited.map_err(|failure| {
+            let (permits, queued) = waited.map_err(|failure| {
                 decision.ask(candidate);
                 decision.failed(candidate, &failure);
                 self.failed(call, candidate, failure, false)
@@ -474,7 +480,7 @@ impl Gateway {
                 self.failed(call, candidate, failure, true)
             });
             let (answer, attempt) = attempt.judge(asked, Instant::now().into_std())?;
-            Ok(Given { answer, held: Some(Held { attempt, permit }), queued, edited })
+            Ok(Given { answer, held: Some(Held { attempt, permits }), queued, edited })
         };
         let mut last: Option<&Candidate> = None;
         let attempts = self.router.attempt(&decision.plan, terms, |opening: Opening<'p>| {
@@ -606,8 +612,8 @@ impl Gateway {
         &self.events
     }
 
-    /// How the lines before the providers are that have one.
-    pub fn queues(&self) -> Vec<(&str, QueueStatus)> {
+    /// How the lines before providers and their models are that let only so many in.
+    pub fn queues(&self) -> Vec<LineStatus> {
         self.lines.status()
     }
 
@@ -787,9 +793,7 @@ impl Held {
             None => self.attempt.succeed(now),
             Some(failure) => self.attempt.fail(failure, now),
         }
-        if let Some(permit) = self.permit {
-            permit.finish(now);
-        }
+        self.permits.finish(now);
     }
 }
 
@@ -837,9 +841,9 @@ impl GatewayBuilder {
         self
     }
 
-    /// Lets only so many calls at once to the provider of this name, and the others wait in line.
+    /// Lets only so many calls at once to the provider of this name, or to each of its models, and the others wait in line.
     #[must_use]
-    pub fn queue(mut self, provider: impl Into<String>, limits: QueueLimits) -> Self {
+    pub fn queue(mut self, provider: impl Into<String>, limits: LineLimits) -> Self {
         self.lines.push((provider.into(), limits));
         self
     }

@@ -50,6 +50,6 @@ pub use decisions::{Asked, AskedResult, Decision, Decisions, Progress};
 pub use events::{Completed, Endpoint, Event, EventBus, EventKind, Happened, Listener};
 pub use gateway::{Fallbacks, Gateway, GatewayBuilder, HealthReport};
 pub use guard::Guard;
-pub use lines::PlaceInLine;
+pub use lines::{LineLimits, LineStatus, PlaceInLine};
 pub use reply::{Reply, ReplyBody, ReplyHead, ReplyStream};
 pub use settle::{CallRecord, FailedAttempt, Leg, LegKind, Observer, Outcome};

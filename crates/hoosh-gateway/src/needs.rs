@@ -23,14 +23,14 @@ const MEDIA: &[(&[u8], Modality)] = &[(b"\"image/", Modality::Image), (b"\"audio
 
 /// What decides who is asked.
 pub(crate) fn query(call: &Call) -> Query<'_> {
-    let is_inference = call.dialect.operation() == Operation::Inference;
+    let operation = call.dialect.operation();
+    let is_inference = operation == Operation::Inference;
     // How long a prompt is cannot be seen in its bytes (pictures, lists of texts), and is counted only where it matters.
-    let counts = is_inference && call.max_cost.is_some();
-    let counted = counts.then(|| call.prompt_tokens()).flatten();
+    let counted = call.max_cost.and_then(|_| call.prompt_tokens());
     let body: &[u8] = if is_inference { &call.body } else { &[] };
     Query {
         model: &call.head.model,
-        max_tokens: call.head.max_tokens,
+        max_tokens: if operation == Operation::Embedding { Some(0) } else { call.head.max_tokens },
         prompt_tokens: counted,
         input: modalities(body),
         tools: has_tools(body),

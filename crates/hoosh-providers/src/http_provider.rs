@@ -30,6 +30,7 @@ use crate::transport::{Answer, Transport};
 pub struct HttpProvider {
     identity: Arc<Identity>,
     preset: &'static Preset,
+    is_local: bool,
     base_url: String,
     /// The URL of each dialect it speaks that is the same for every model, made once.
     urls: Vec<(Dialect, Uri)>,
@@ -89,6 +90,7 @@ impl HttpProvider {
             transport: Transport::new(settings.timeouts),
             identity: Arc::new(Identity::new(name, key)),
             preset,
+            is_local: settings.is_local(),
             base_url,
         })
     }
@@ -295,7 +297,7 @@ impl LlmProvider for HttpProvider {
     }
 
     fn is_local(&self) -> bool {
-        self.preset.local
+        self.is_local
     }
 
     fn prefills(&self, model: &str) -> bool {

@@ -24,6 +24,7 @@ mod http_provider;
 mod identity;
 mod listing;
 mod ollama;
+mod place;
 mod preset;
 mod registry;
 mod settings;

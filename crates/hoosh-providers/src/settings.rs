@@ -6,6 +6,7 @@ use hoosh_core::{ProviderType, limits};
 use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::place;
 use crate::preset::preset;
 
 /// What is configured of one provider; what is left out comes from its preset.
@@ -21,6 +22,9 @@ pub struct ProviderSettings {
     pub api_key: Option<SecretString>,
     /// How long to wait for it.
     pub timeouts: Timeouts,
+    /// Whether it is on this machine or network, which decides whether it may see what must stay there. Default: if its kind
+    /// is a model server that people run themselves, and its address is one of this machine or network.
+    pub local: Option<bool>,
 }
 
 /// How long to wait for a provider. Each time is its own: a slow model is not an unreachable one.
@@ -53,7 +57,7 @@ pub struct SettingsError {
 impl ProviderSettings {
     /// A provider of this kind with everything as its preset has it.
     pub fn new(kind: ProviderType) -> Self {
-        Self { kind, name: None, base_url: None, api_key: None, timeouts: Timeouts::default() }
+        Self { kind, name: None, base_url: None, api_key: None, timeouts: Timeouts::default(), local: None }
     }
 
     /// Whether these lead to the same server with the same key, so that what is known of one holds for the other.
@@ -64,6 +68,15 @@ impl ProviderSettings {
     /// Whether these lead to the same server.
     pub fn is_same_server(&self, other: &Self) -> bool {
         self.kind == other.kind && self.resolve_base_url() == other.resolve_base_url()
+    }
+
+    /// Whether it is on this machine or network.
+    pub fn is_local(&self) -> bool {
+        let is_near = || {
+            let url = self.resolve_base_url().ok().and_then(|url| url.parse::<Uri>().ok());
+            url.as_ref().and_then(Uri::host).is_some_and(place::is_near)
+        };
+        self.local.unwrap_or_else(|| preset(self.kind).local && is_near())
     }
 
     /// The key without the space around it, which files and variables often have; `None` if there is none.
@@ -132,7 +145,10 @@ impl ProviderSettings {
 /// Settings are equal if providers made from them would do the same in all.
 impl PartialEq for ProviderSettings {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.timeouts == other.timeouts && self.is_same_account(other)
+        self.name == other.name
+            && self.timeouts == other.timeouts
+            && self.local == other.local
+            && self.is_same_account(other)
     }
 }
 

@@ -54,7 +54,7 @@ fn by_length(
     query: &Query<'_>,
     rule: Option<&ContextRule>,
 ) -> Option<Objection> {
-    let tokens = query.prompt_tokens?;
+    let tokens = query.prompt_tokens.filter(|_| query.max_tokens != Some(0))?;
     let policy = query.context.or(rule.and_then(|rule| rule.policy)).unwrap_or_default();
     let is_compressed = rule.is_some_and(ContextRule::compresses);
     // Where it is made shorter, how long it is then is not known yet.

@@ -22,7 +22,8 @@ use crate::table::RouteOptions;
 pub struct Query<'a> {
     /// Model as the caller names it: a model, an alias, or `provider/model`.
     pub model: &'a str,
-    /// Most tokens the caller asks for. `None`: it did not say, and no limit is exceeded.
+    /// Most tokens the caller asks for. `None`: it did not say, and no limit is exceeded. 0: it wants no answer but the vectors
+    /// of its texts, which are read one by one, so that all together are too long for nobody.
     pub max_tokens: Option<u64>,
     /// Tokens of the prompt, counted or estimated. `None`: unknown, and no window is too small.
     pub prompt_tokens: Option<u64>,

@@ -65,9 +65,7 @@ impl App {
                 .decisions(Arc::clone(app.gateway.decisions()));
         }
         for provider in &config.providers {
-            if let Some(limits) = provider.queue {
-                builder = builder.queue(provider.name(), limits);
-            }
+            builder = builder.queue(provider.name(), provider.queue);
         }
         Ok(Self {
             gateway: builder.build(),

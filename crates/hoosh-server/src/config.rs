@@ -23,9 +23,9 @@ use std::time::Duration;
 
 use figment::value::{Dict, Value};
 use hoosh_core::{ContextRule, Fidelity};
-use hoosh_gateway::{Fallbacks, SemanticSettings};
+use hoosh_gateway::{Fallbacks, LineLimits, SemanticSettings};
 use hoosh_providers::ProviderSettings;
-use hoosh_router::{BreakerPolicy, Group, QueueLimits, RetryPolicy, RouteOptions, Strategy};
+use hoosh_router::{BreakerPolicy, Group, RetryPolicy, RouteOptions, Strategy};
 use ring::digest::{SHA256, digest};
 use secrecy::SecretString;
 
@@ -142,7 +142,7 @@ pub struct Provider {
     /// What is done about its answers that are slow or break.
     pub options: RouteOptions,
     /// How many calls it answers at once, and how many wait for that. `None`: as many as come.
-    pub queue: Option<QueueLimits>,
+    pub queue: LineLimits,
     /// What is done about prompts that are longer than its models read, where that is not what [`Routing::context`] says.
     pub context: ContextRule,
 }

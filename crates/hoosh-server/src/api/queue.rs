@@ -1,5 +1,6 @@
 //! How the lines before the providers are.
 
+use hoosh_gateway::LineStatus;
 use hoosh_router::Tier;
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -8,15 +9,17 @@ use super::json;
 use crate::app::App;
 use crate::http::body::ResponseBody;
 
-/// `GET /v1/queue/status`: each provider that answers only so many calls at once.
+/// `GET /v1/queue/status`: each provider, and each model of one, that answers only so many calls at once.
 pub(crate) fn status(app: &App) -> Response<ResponseBody> {
     #[derive(Serialize)]
-    struct Status<'a> {
-        queues: Vec<Line<'a>>,
+    struct Status {
+        queues: Vec<Line>,
     }
     #[derive(Serialize)]
-    struct Line<'a> {
-        provider: &'a str,
+    struct Line {
+        provider: String,
+        /// `null`: all models of the provider.
+        model: Option<String>,
         running: usize,
         max_concurrent: usize,
         waiting: serde_json::Map<String, serde_json::Value>,
@@ -24,8 +27,9 @@ pub(crate) fn status(app: &App) -> Response<ResponseBody> {
         /// `null` as long as nothing is known of how long an answer takes.
         expected_wait_ms: Option<u128>,
     }
-    let lines = app.gateway.queues().into_iter().map(|(provider, status)| Line {
+    let lines = app.gateway.queues().into_iter().map(|LineStatus { provider, model, queue: status }| Line {
         provider,
+        model: model.map(|model| model.as_ref().to_owned()),
         running: status.running,
         max_concurrent: status.concurrent,
         waiting: Tier::ALL

@@ -178,6 +178,7 @@ fn url(address: SocketAddr) -> String {
 #[cfg(test)]
 mod tests {
     use hoosh_core::ProviderType;
+    use hoosh_gateway::LineLimits;
     use hoosh_providers::ProviderSettings;
 
     use super::*;
@@ -194,7 +195,7 @@ mod tests {
             cache_ttl: None,
             weight: 1,
             options: hoosh_router::RouteOptions::default(),
-            queue: None,
+            queue: LineLimits::default(),
             context: hoosh_core::ContextRule::default(),
         }
     }

@@ -263,8 +263,8 @@ pub(crate) const KEYS: &[Key] = &[
         path: "routing.retry_wait_secs",
         kind: Kind::Seconds { zero: true },
         default: Fallback::Time(Duration::from_secs(5)),
-        doc: "Longest wait for a provider that failed or is let alone. Whoever would wait longer is told when to come \
-              back.",
+        doc: "Longest that a call waits for providers that failed or are let alone, all its waits together. Whoever would wait \
+              longer is told when to come back.",
     },
     Key {
         path: "routing.on_exhausted",
@@ -321,13 +321,14 @@ pub(crate) const KEYS: &[Key] = &[
         path: "routing.context_fallback",
         kind: Kind::Patterns,
         default: Fallback::Empty,
-        doc: "Models that are asked, in their order, when a prompt was too long for all who were or could have been.",
+        doc: "Models that are asked, in their order, when nobody answered and the prompt was too long for one who was asked, or \
+              for all who could have been.",
     },
     Key {
         path: "routing.policy_fallback",
         kind: Kind::Patterns,
         default: Fallback::Empty,
-        doc: "Models that are asked when the policy of a provider does not allow the call (`content_policy_violation`, \
+        doc: "The same when the policy of one who was asked does not allow the call (`content_policy_violation`, \
               `content_filter`).",
     },
     Key {
@@ -438,6 +439,17 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "Where it is.",
     },
     Key {
+        path: "providers[].local",
+        kind: Kind::Switch,
+        default: Fallback::Open(
+            "yes for model servers that people run themselves (Ollama, llama.cpp, vLLM, …) at an address of this \
+                                machine or network, else no",
+        ),
+        doc: "Whether it is on this machine or network: whether it may see calls with `x-hoosh-privacy: local`, costs nothing \
+              per token, and is looked after by heartbeats. An address is near if it is private or loopback, or a name that no \
+              public resolver knows: one without a dot, or below `localhost`, `local`, `internal` or `home.arpa`.",
+    },
+    Key {
         path: "providers[].api_key",
         kind: Kind::Secret,
         default: Fallback::Open("the type's variable, such as `OPENAI_API_KEY`"),
@@ -494,10 +506,16 @@ pub(crate) const KEYS: &[Key] = &[
               size of their calls; `x-hoosh-priority` says in which tier.",
     },
     Key {
+        path: "providers[].max_concurrent_per_model",
+        kind: Kind::Whole { min: 1, max: 1_000_000 },
+        default: Fallback::Open("no limit"),
+        doc: "The same for each of its models, in a line of the model's own that is waited in first.",
+    },
+    Key {
         path: "providers[].max_waiting",
         kind: Kind::Whole { min: 0, max: 1_000_000 },
         default: Fallback::Whole(limits::QUEUE_WAITING as u64),
-        doc: "Calls that may wait in that line. One more is given to the next provider, or refused with 429.",
+        doc: "Calls that may wait in each of those lines. One more is given to the next provider, or refused with 429.",
     },
     Key {
         path: "providers[].models",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use figment::value::{Dict, Value};
 use hoosh_core::{ContextPolicy, ContextRule, ProviderType, limits};
-use hoosh_gateway::{Fallbacks, SemanticSettings};
+use hoosh_gateway::{Fallbacks, LineLimits, SemanticSettings};
 use hoosh_providers::{Preset, ProviderSettings, Timeouts, preset};
 use hoosh_router::{BreakerPolicy, Canary, Group, Member, QueueLimits, RetryPolicy, RouteOptions};
 use http::Uri;
@@ -328,6 +328,7 @@ impl Reader<'_> {
             base_url: section.text("base_url"),
             api_key: section.secret("api_key"),
             timeouts,
+            local: section.switch("local"),
             ..ProviderSettings::new(kind)
         };
         let enabled = section.switch("enabled").unwrap_or_default();
@@ -352,11 +353,7 @@ impl Reader<'_> {
                 continues: section.switch("continue_streams").unwrap_or_default(),
                 prefills: section.switch("prefill"),
             },
-            queue: section.whole("max_concurrent").map(|concurrent| {
-                let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
-                let waiting = section.whole("max_waiting").map_or(limits::QUEUE_WAITING, size);
-                QueueLimits { concurrent: size(concurrent), waiting }
-            }),
+            queue: line_limits(&mut section),
             context: context(&mut section),
         };
         Some(Unnamed { path, name, typed: known.is_some(), whole: true, provider })
@@ -457,6 +454,16 @@ fn same_origin(url: &str, host: &str) -> bool {
         ))
     };
     origin(url).is_some_and(|url| origin(host) == Some(url))
+}
+
+fn line_limits(section: &mut Section) -> LineLimits {
+    let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
+    let waiting = section.whole("max_waiting").map_or(limits::QUEUE_WAITING, size);
+    let limits = |number: Option<u64>| Some(QueueLimits { concurrent: size(number?), waiting });
+    LineLimits {
+        provider: limits(section.whole("max_concurrent")),
+        each_model: limits(section.whole("max_concurrent_per_model")),
+    }
 }
 
 /// What is missing here is a fault already.

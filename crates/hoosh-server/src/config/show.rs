@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use hoosh_core::ContextRule;
+use hoosh_gateway::LineLimits;
 use hoosh_providers::preset;
 
 use super::file::join;
@@ -134,6 +135,9 @@ impl Page<'_> {
         self.key(&section, "name", &string(provider.name()));
         let url = settings.base_url.as_deref().unwrap_or(preset(settings.kind).host);
         self.key(&section, "base_url", &string(url));
+        if let Some(local) = settings.local {
+            self.key(&section, "local", &local.to_string());
+        }
         if settings.api_key.is_some() {
             self.key(&section, "api_key", &string(REDACTED));
         }
@@ -145,9 +149,14 @@ impl Page<'_> {
         if let Some(prefills) = provider.options.prefills {
             self.key(&section, "prefill", &prefills.to_string());
         }
-        if let Some(queue) = provider.queue {
-            self.key(&section, "max_concurrent", &queue.concurrent.to_string());
-            self.key(&section, "max_waiting", &queue.waiting.to_string());
+        let LineLimits { provider: all, each_model } = provider.queue;
+        for (key, limits) in [("max_concurrent", all), ("max_concurrent_per_model", each_model)] {
+            if let Some(limits) = limits {
+                self.key(&section, key, &limits.concurrent.to_string());
+            }
+        }
+        if let Some(limits) = all.or(each_model) {
+            self.key(&section, "max_waiting", &limits.waiting.to_string());
         }
         self.key(&section, "models", &list(&provider.models));
         self.key(&section, "enabled", &provider.enabled.to_string());

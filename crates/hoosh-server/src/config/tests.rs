@@ -4,8 +4,9 @@ use std::path::Path;
 
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{Compression, ContextPolicy, ProviderType, limits};
-use hoosh_gateway::{CallerId, SemanticSettings};
+use hoosh_gateway::{CallerId, LineLimits, SemanticSettings};
 use hoosh_providers::Timeouts;
+use hoosh_router::QueueLimits;
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -109,6 +110,10 @@ fn every_key_is_read() {
         enabled = true
         max_tokens_limit = 4096
         cache_ttl_secs = 0
+        local = false
+        max_concurrent = 4
+        max_concurrent_per_model = 2
+        max_waiting = 7
         hedge = true
         continue_streams = true
         prefill = false
@@ -161,7 +166,9 @@ fn every_key_is_read() {
     assert_eq!(provider.settings.base_url.as_deref(), Some("http://10.0.0.5:8080"));
     assert_eq!(provider.settings.api_key.as_ref().map(ExposeSecret::expose_secret), Some("sk-x"));
     assert_eq!((provider.priority, provider.enabled, provider.max_tokens_limit), (1, true, Some(4096)));
-    assert_eq!(provider.cache_ttl, Some(Duration::ZERO));
+    let line = |concurrent| Some(QueueLimits { concurrent, waiting: 7 });
+    assert_eq!(provider.queue, LineLimits { provider: line(4), each_model: line(2) });
+    assert_eq!((provider.cache_ttl, provider.settings.local), (Some(Duration::ZERO), Some(false)));
     assert!(provider.options.hedges && provider.options.stream_window.is_zero());
     assert_eq!((provider.options.continues, provider.options.prefills), (true, Some(false)));
     assert_eq!(provider.models, ["llama*", "x"]);
@@ -705,7 +712,7 @@ fn what_is_shown_loads_again_and_says_where_it_is_from() {
     let env = [("OPENAI_API_KEY", "sk-1"), ("HOOSH_SERVER__PORT", "9000")];
     let toml = "[auth]\ntokens = ['t\"1']\n[aliases]\n\"a b.c\" = ['gpt-4o', 'openai/x']\nfast = 'gpt-4o-mini'\n[server]\n\
                 request_timeout_secs = 1.5\n[cache]\nenabled = true\n[[providers]]\ntype = 'openai'\n\
-                max_tokens_limit = 9\ncache_ttl_secs = 2.5";
+                max_tokens_limit = 9\nmax_concurrent_per_model = 3\nlocal = true\ncache_ttl_secs = 2.5";
     let shown = loaded(toml, &env).to_toml();
     assert!(shown.contains("port = 9000  # environment variable HOOSH_SERVER__PORT\n"), "{shown}");
     assert!(shown.contains("tokens = [\"<redacted>\"]  # hoosh.toml:2\n"), "{shown}");
