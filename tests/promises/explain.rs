@@ -190,3 +190,37 @@ async fn a_call_is_told_who_was_asked_and_nobody_else_is() {
     let shown = json(see("mine", header(&response, "x-hoosh-decision")).await).await;
     assert_eq!((&shown["answered_by"], &shown["outcome"]), (&Value::Null, &"failed".into()), "{shown}");
 }
+
+#[tokio::test]
+async fn a_refused_call_has_a_decision_too_and_a_new_configuration_may_admit_it() {
+    let upstream = Upstream::start().await;
+    let config = at("up", &upstream.url(), "max_tokens_limit = 10");
+    let hoosh = Hoosh::start(&config).await;
+    let body = chat_body("m", false).replacen('{', "{\"max_tokens\":11,", 1);
+    let refused = hoosh.post("/v1/chat/completions", body).await;
+    assert_eq!(refused.status(), 404);
+    let name = header(&refused, "x-hoosh-decision").to_owned();
+    let shown = json(hoosh.get(&format!("/v1/decisions/{name}")).await).await;
+    let passed = &shown["passed_over"][0];
+    assert_eq!((&passed["model"], &passed["reason"]), (&"m".into(), &"over_limit".into()), "{shown}");
+    assert_eq!((&shown["candidates"], &shown["outcome"]), (&serde_json::json!([]), &"failed".into()));
+    assert!(upstream.requests("/completions").is_empty());
+}
+
+#[test]
+fn what_the_prompt_costs_counts_for_the_cheapest() {
+    let group = "[[groups]]\nname = \"both\"\nmodels = [\"gpt-4.1\", \"gpt-5\"]\nstrategy = \"cheapest\"\n";
+    let config = format!("{group}{CONFIG}");
+    let first = |words: usize, answer: u64| {
+        let request = format!(
+            r#"{{"model":"both","max_tokens":{answer},"messages":[{{"role":"user","content":"{}"}}]}}"#,
+            "word ".repeat(words)
+        );
+        let (code, shown, told) = explain(&config, Some(&request), &["--json"]);
+        assert_eq!(code, Some(0), "{told}");
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        shown["candidates"][0]["model"].as_str().unwrap().to_owned()
+    };
+    // A million tokens in and out: 2 and 8 dollars for gpt-4.1, 1.25 and 10 for gpt-5.
+    assert_eq!((first(1, 4_000), first(20_000, 100)), ("gpt-4.1".to_owned(), "gpt-5".to_owned()));
+}

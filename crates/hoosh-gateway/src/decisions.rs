@@ -106,12 +106,14 @@ struct Kept {
 impl Decision {
     pub(crate) fn new(call: &Call, query: &Query<'_>, plan: Plan, configuration: Option<Arc<str>>) -> Self {
         // Field by field, since what is borrowed cannot be left out in one go.
-        let &Query { max_tokens, prompt_tokens, input, tools, local_only, max_cost, .. } = query;
+        let &Query { max_tokens, prompt_tokens, prompt_estimate, input, tools, local_only, max_cost, .. } =
+            query;
         let (model, context, conversation) = ("", query.context, query.conversation);
         let query = Query {
             model,
             max_tokens,
             prompt_tokens,
+            prompt_estimate,
             input,
             tools,
             local_only,

@@ -8,12 +8,12 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, join_all};
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{
-    ContextPolicy, ContextWish, FailureKind, Fidelity, HooshError, LlmProvider, ModelInfo, NoRoute,
-    NoRouteCause, ProviderHealth, UpstreamFailure, limits, rate_limit,
+    ContextPolicy, ContextWish, FailureKind, Fidelity, FidelityNote, HooshError, LlmProvider, ModelInfo,
+    NoRoute, NoRouteCause, ProviderHealth, UpstreamFailure, limits, rate_limit,
 };
 use hoosh_router::{
-    Attempt, Attempted, Candidate, Moment, Objection, Opening, PassedOver, Plan, Query, RetryBudget,
-    RetryPolicy, Router, Seed, Terms, Turn, near, no_route,
+    Attempt, Attempted, Candidate, Moment, Object, Objection, Opening, PassedOver, Plan, Query, RetryBudget,
+    RetryPolicy, Router, Seed, Terms, Turn, near,
 };
 use http::HeaderMap;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -54,7 +54,12 @@ pub struct Gateway {
     decisions: Arc<Decisions>,
     /// Which configuration this is, in the decisions.
     configuration: Option<Arc<str>>,
+    /// Whether it has more to say against a candidate than a query can, for some calls at least.
+    objects: bool,
 }
+
+/// What providers would lose of a call, each with its notes.
+type Lost = Vec<(String, Vec<FidelityNote>)>;
 
 /// Models that are asked where another request would be the only help, by their names or aliases. Empty: the caller is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -198,23 +203,26 @@ impl Gateway {
         }
         // Seen once: it looks through the whole body.
         let query = needs::query(call);
-        let planned = self.plan(call, &query).await.map_err(HooshError::from);
-        let planned = planned.and_then(|plan| self.decide(call, &query, plan));
-        let is_planned = planned.is_ok();
-        let decision = planned.or_else(|error| self.fallback(call, &query, &error).ok_or(error))?;
-        settlement.decided(&decision);
-        self.decisions.keep(&decision);
+        let (decision, lost) = self.decide(call, &query, |object| self.router.survey(&query, object));
+        // Where not even a route matches, nothing was decided.
+        if !decision.plan.is_empty() || !decision.plan.passed_over.is_empty() {
+            settlement.decided(&decision);
+            self.decisions.keep(&decision);
+        }
         let budget = self.retries.of(&call.caller);
-        let mut asked = self.attempt(call, &decision, &budget, settlement).await;
-        let other = match &asked {
-            // A fallback has none of its own.
-            Err(error) if is_planned => self.fallback(call, &query, error),
-            Err(_) | Ok(_) => None,
+        let mut asked = match decision.plan.is_empty() {
+            true => Err(self.nobody(call, &decision.plan, lost).await),
+            false => self.attempt(call, &decision, &budget, settlement).await,
         };
-        if let (Some(other), Err(HooshError::Upstream(before))) = (&other, &asked) {
+        let other = asked.as_ref().err().and_then(|error| self.fallback(call, &query, &decision, error));
+        if let (Some(other), Err(error)) = (&other, &asked) {
+            let before = match error {
+                HooshError::Upstream(failures) => failures.clone(),
+                _ => Vec::new(),
+            };
             decision.fall_back(other);
             asked = self.attempt(call, other, &budget, settlement).await.map_or_else(
-                |error| Err(after(before, error)),
+                |error| Err(after(&before, error)),
                 |asked| Ok(Attempted { failures: [&before[..], &asked.failures].concat(), ..asked }),
             );
         }
@@ -311,28 +319,54 @@ impl Gateway {
         })
     }
 
-    /// Who is asked, in order. Only if nobody is does it look up which names there are.
-    async fn plan(&self, call: &Call, query: &Query<'_>) -> Result<Plan, NoRoute> {
-        match self.router.plan(query) {
-            Ok(plan) => {
-                tracing::debug!(id = %call.id, %plan, "plan");
-                Ok(plan)
-            }
-            // The name is one that there is.
-            Err(no_route) if no_route.cause != NoRouteCause::Model => Err(no_route),
-            Err(mut no_route) => {
-                let listed = self.models().await;
-                let names = listed.iter().map(|model| model.id.as_str());
-                no_route.near = near(&call.head.model, names.chain(no_route.near.iter().map(String::as_str)));
-                Err(no_route)
-            }
-        }
+    /// What is decided, nobody perhaps: with what would be lost, where the call allows no loss.
+    fn decide(
+        &self,
+        call: &Call,
+        query: &Query<'_>,
+        plan: impl FnOnce(Option<Object<'_>>) -> Plan,
+    ) -> (Arc<Decision>, Lost) {
+        let mut lost = Lost::new();
+        let mut object = |candidate: &Candidate| self.objection(call, candidate, &mut lost);
+        // Most gateways and calls have no more to say than the query does.
+        let says_more = self.objects || call.context.is_some() || call.fidelity == Some(Fidelity::Strict);
+        let plan = if says_more { plan(Some(&mut object)) } else { plan(None) };
+        tracing::debug!(id = %call.id, %plan, "plan");
+        (Arc::new(Decision::new(call, query, plan, self.configuration.clone())), lost)
     }
 
-    /// What is decided: the plan as far as it can read the call and is faithful.
-    fn decide(&self, call: &Call, query: &Query<'_>, plan: Plan) -> Result<Arc<Decision>, HooshError> {
-        let plan = self.faithful(call, wide_enough(call, plan)?)?;
-        Ok(Arc::new(Decision::new(call, query, plan, self.configuration.clone())))
+    /// What stands against a candidate that only the whole call shows.
+    fn objection(&self, call: &Call, candidate: &Candidate, lost: &mut Lost) -> Option<Objection> {
+        let said = context::is_said(call, candidate);
+        let too_long = said.then(|| context::objection(call, candidate)).flatten();
+        if too_long.is_some() || self.fidelity_of(call, candidate) != Fidelity::Strict {
+            return too_long;
+        }
+        let notes = lane::losses(call, candidate);
+        let what = notes.first()?.field.clone();
+        lost.push((candidate.provider.name().to_owned(), notes));
+        Some(Objection::Lossy(what))
+    }
+
+    /// Why nobody can be asked. Only then are the names looked up that there are.
+    async fn nobody(&self, call: &Call, plan: &Plan, lost: Lost) -> HooshError {
+        let model = &call.head.model;
+        // That it allows no loss is the caller's own word, and it may think better of it.
+        if !lost.is_empty() {
+            return HooshError::Lossy(lost);
+        }
+        match plan.clone().or_nobody(model, Vec::new) {
+            Err(no_route) if no_route.cause != NoRouteCause::Model => no_route.into(),
+            Err(no_route) => {
+                let listed = self.models().await;
+                let names = listed.iter().map(|model| model.id.as_str());
+                let spelled = self.router.near(model);
+                let near = near(model, names.chain(spelled.iter().map(String::as_str)));
+                NoRoute { near, ..no_route }.into()
+            }
+            // Somebody can be.
+            Ok(_) => HooshError::Upstream(Vec::new()),
+        }
     }
 
     /// What would be decided for a call by what is known now, with this turn and chance. Nobody is asked and nothing is kept.
@@ -342,9 +376,18 @@ impl Gateway {
     /// Nobody could be asked: [`HooshError::NoRoute`], [`HooshError::Lossy`]. What a fallback would do is not told.
     pub fn explain(&self, call: &Call, turn: Turn, seed: Seed) -> Result<Arc<Decision>, HooshError> {
         let moment = Moment { now: Instant::now().into_std(), turn, seed };
-        let query = needs::query(call);
-        let plan = self.router.table().plan(&query, self.router.strategy(), &moment)?;
-        self.decide(call, &query, plan)
+        let (query, table) = (needs::query(call), self.router.table());
+        let survey =
+            |object: Option<Object<'_>>| table.survey(&query, self.router.strategy(), &moment, object);
+        let (decision, lost) = self.decide(call, &query, survey);
+        if !decision.plan.is_empty() {
+            return Ok(decision);
+        }
+        if !lost.is_empty() {
+            return Err(HooshError::Lossy(lost));
+        }
+        let near = || self.router.near(query.model);
+        decision.plan.clone().or_nobody(query.model, near).map_err(HooshError::from).map(|_| decision)
     }
 
     /// The decisions that are kept.
@@ -353,58 +396,44 @@ impl Gateway {
     }
 
     /// What is decided instead, where the failure is one that only another model can mend and there is one for that.
-    fn fallback(&self, call: &Call, query: &Query<'_>, error: &HooshError) -> Option<Arc<Decision>> {
-        let names = match error {
-            HooshError::NoRoute(NoRoute { cause: NoRouteCause::TooLong { .. }, .. }) => {
-                &self.fallbacks.context_length
-            }
-            HooshError::Upstream(failures) => {
-                // Not the last alone: whom another failed to answer is helped by this too.
-                let failed_by = |kind| failures.iter().any(|failure| failure.kind == kind);
-                let Fallbacks { context_length, content_policy } = &self.fallbacks;
-                let known = [
-                    (FailureKind::ContextLength, context_length),
-                    (FailureKind::ContentPolicy, content_policy),
-                ];
-                let mends = |(kind, names): &(_, &Vec<String>)| !names.is_empty() && failed_by(*kind);
-                known.into_iter().find(mends)?.1
-            }
+    fn fallback(
+        &self,
+        call: &Call,
+        query: &Query<'_>,
+        decision: &Decision,
+        error: &HooshError,
+    ) -> Option<Arc<Decision>> {
+        let is_long = |passed: &PassedOver| matches!(passed.why, Objection::TooLong { .. });
+        let failures = match error {
+            HooshError::Upstream(failures) => failures.as_slice(),
+            HooshError::NoRoute(_) | HooshError::Lossy(_) => &[],
             _ => return None,
         };
-        let plans = names.iter().filter_map(|model| self.router.plan(&Query { model, ..*query }).ok());
-        let whole = plans.reduce(|mut whole, next| {
-            whole.candidates.extend(next.candidates);
-            whole.resting.extend(next.resting);
-            whole
-        });
-        // Who lost something of the call before would lose it again: the call's own word on that holds here too.
-        self.decide(call, query, whole?).ok()
-    }
-
-    /// The plan without those who would lose something of a call that allows no loss.
-    fn faithful(&self, call: &Call, mut plan: Plan) -> Result<Plan, HooshError> {
-        let mut lost = Vec::new();
-        let mut is_faithful = |candidate: &Candidate| {
-            let notes = match self.fidelity_of(call, candidate) {
-                Fidelity::Strict => lane::losses(call, candidate),
-                Fidelity::Report | Fidelity::Silent => return true,
-            };
-            let is_faithful = notes.is_empty();
-            if !is_faithful {
-                lost.push((candidate.provider.name().to_owned(), notes));
-            }
-            is_faithful
+        // Not the last alone: whom another failed to answer is helped by this too.
+        let failed_by = |kind| failures.iter().any(|failure| failure.kind == kind);
+        let was_long = failed_by(FailureKind::ContextLength)
+            || decision.plan.is_empty() && decision.plan.passed_over.iter().any(is_long);
+        let names = match &self.fallbacks {
+            Fallbacks { context_length, .. } if was_long && !context_length.is_empty() => context_length,
+            Fallbacks { content_policy, .. } if failed_by(FailureKind::ContentPolicy) => content_policy,
+            _ => return None,
         };
-        plan.candidates.retain(&mut is_faithful);
-        plan.resting.retain(|resting| is_faithful(&resting.candidate));
-        let passed =
-            |(name, _): &(String, _)| PassedOver { provider: name.as_str().into(), why: Objection::Lossy };
-        plan.passed_over.extend(lost.iter().map(passed));
-        if plan.candidates.is_empty() && plan.resting.is_empty() {
-            Err(HooshError::Lossy(lost))
-        } else {
-            Ok(plan)
-        }
+        // The call's own words on what may be lost and how long it may be hold here too.
+        let survey = |mut object: Option<Object<'_>>| {
+            let plans = names.iter().map(|model| {
+                let object = object.as_mut().map(|object| &mut **object as Object<'_>);
+                self.router.survey(&Query { model, ..*query }, object)
+            });
+            let whole = plans.reduce(|mut whole, next| {
+                whole.candidates.extend(next.candidates);
+                whole.resting.extend(next.resting);
+                whole.passed_over.extend(next.passed_over);
+                whole
+            });
+            whole.unwrap_or_else(|| decision.plan.clone())
+        };
+        let (other, _) = self.decide(call, query, survey);
+        (!other.plan.is_empty()).then_some(other)
     }
 
     /// The caller's word counts, then the route's.
@@ -684,26 +713,6 @@ impl Gateway {
     }
 }
 
-/// The plan without those who refuse a prompt as long as this one.
-fn wide_enough(call: &Call, mut plan: Plan) -> Result<Plan, NoRoute> {
-    let mut passed_over = Vec::new();
-    let mut is_wide_enough = |candidate: &Candidate| {
-        let said = context::is_said(call, candidate);
-        let objection = said.then(|| context::objection(call, candidate)).flatten();
-        let is_wide_enough = objection.is_none();
-        let provider = candidate.provider.name();
-        passed_over.extend(objection.map(|why| PassedOver { provider: provider.into(), why }));
-        is_wide_enough
-    };
-    plan.candidates.retain(&mut is_wide_enough);
-    plan.resting.retain(|resting| is_wide_enough(&resting.candidate));
-    plan.passed_over.append(&mut passed_over);
-    match plan.candidates.is_empty() && plan.resting.is_empty() {
-        true => Err(no_route(&call.head.model, &plan.passed_over, Vec::new())),
-        false => Ok(plan),
-    }
-}
-
 /// The provider was still silent when the call's time was over.
 pub(crate) fn out_of_time(candidate: &Candidate) -> UpstreamFailure {
     let failure = UpstreamFailure::new(FailureKind::Timeout, "the call's time was over first");
@@ -714,7 +723,7 @@ pub(crate) fn out_of_time(candidate: &Candidate) -> UpstreamFailure {
 fn after(before: &[UpstreamFailure], error: HooshError) -> HooshError {
     match error {
         HooshError::Upstream(failures) => HooshError::Upstream([before, &failures].concat()),
-        HooshError::Resting { .. } => HooshError::Upstream(before.to_vec()),
+        HooshError::Resting { .. } if !before.is_empty() => HooshError::Upstream(before.to_vec()),
         error => error,
     }
 }
@@ -917,6 +926,7 @@ impl GatewayBuilder {
             cache: self.cache,
             decisions: self.decisions,
             configuration: self.configuration,
+            objects: self.fidelity == Fidelity::Strict || router.table().objects(),
             router,
         }
     }

@@ -21,6 +21,9 @@ const TYPES: &[(&[u8], Modality)] = &[
 /// The same of the media types in Gemini's pieces, which have no type.
 const MEDIA: &[(&[u8], Modality)] = &[(b"\"image/", Modality::Image), (b"\"audio/", Modality::Audio)];
 
+/// Bytes of a body that make a token, about, in English text.
+const BYTES_PER_TOKEN: u64 = 4;
+
 /// What decides who is asked.
 pub(crate) fn query(call: &Call) -> Query<'_> {
     let operation = call.dialect.operation();
@@ -32,6 +35,7 @@ pub(crate) fn query(call: &Call) -> Query<'_> {
         model: &call.head.model,
         max_tokens: if operation == Operation::Embedding { Some(0) } else { call.head.max_tokens },
         prompt_tokens: counted,
+        prompt_estimate: Some(call.body.len() as u64 / BYTES_PER_TOKEN),
         input: modalities(body),
         tools: has_tools(body),
         local_only: call.local_only,
@@ -43,7 +47,7 @@ pub(crate) fn query(call: &Call) -> Query<'_> {
 
 /// About how many tokens the call will take, for its place in line.
 pub(crate) fn tokens(call: &Call) -> u64 {
-    call.body.len() as u64 / 4 + call.head.max_tokens.unwrap_or(0)
+    call.body.len() as u64 / BYTES_PER_TOKEN + call.head.max_tokens.unwrap_or(0)
 }
 
 /// What a body holds beside text.

@@ -78,7 +78,7 @@ pub(crate) fn cost(provider: &dyn LlmProvider, model: &str, query: &Query<'_>) -
         return Some(NanoUsd(0));
     }
     let usage = Usage {
-        input: query.prompt_tokens,
+        input: query.prompt_tokens.or(query.prompt_estimate),
         output: Some(query.max_tokens.unwrap_or(ANSWER_TOKENS)),
         ..Usage::default()
     };

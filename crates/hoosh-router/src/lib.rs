@@ -84,7 +84,7 @@ pub use health::{Attempt, EndpointHealth, Health, HealthChange, HealthProbe, Hea
 pub use hedge::{Hedging, LetGo};
 pub use hold::{until_output, until_proven};
 pub use near::near;
-pub use plan::{Candidate, Naming, Objection, PassedOver, Plan, Query, Resting, Seen, Way, Why, no_route};
+pub use plan::{Candidate, Naming, Object, Objection, PassedOver, Plan, Query, Resting, Seen, Way, Why};
 pub use queue::{
     Entry, Permit, Place, Queue, QueueLimits, QueueRefusal, QueueStatus, Ticket, Tier, UnknownTier, Waiting,
 };

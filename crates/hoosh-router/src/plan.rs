@@ -25,8 +25,10 @@ pub struct Query<'a> {
     /// Most tokens the caller asks for. `None`: it did not say, and no limit is exceeded. 0: it wants no answer but the vectors
     /// of its texts, which are read one by one, so that all together are too long for nobody.
     pub max_tokens: Option<u64>,
-    /// Tokens of the prompt, counted or estimated. `None`: unknown, and no window is too small.
+    /// Tokens of the prompt, counted. `None`: unknown, and no window is too small.
     pub prompt_tokens: Option<u64>,
+    /// About as many, for what the call would cost where they are not counted. `None`: a prompt costs nothing.
+    pub prompt_estimate: Option<u64>,
     /// What the prompt holds beside text. A model that is known not to take it is not asked.
     pub input: Modalities,
     /// Whether tools are given. A model that is known to call none is not asked.
@@ -138,9 +140,14 @@ pub enum Way {
 pub struct PassedOver {
     /// The provider's name.
     pub provider: Arc<str>,
+    /// The model, as that provider names it.
+    pub model: Arc<str>,
     /// What stands against it.
     pub why: Objection,
 }
+
+/// Looks at one who could be asked, for what a call says beyond a [`Query`]. `None`: nothing stands against it.
+pub type Object<'o> = &'o mut dyn FnMut(&Candidate) -> Option<Objection>;
 
 /// What stands against asking a provider by one of its routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,7 +185,10 @@ pub enum Objection {
     /// The call may cost only so much, and what it would cost there is not known.
     Unpriced,
     /// The call allows no loss, and its dialect has no word for something in it.
-    Lossy,
+    Lossy(
+        /// What, as a path in the request.
+        String,
+    ),
 }
 
 /// How a name is understood, see the crate page.
@@ -227,6 +237,36 @@ impl<'a> From<&'a EmbeddingRequest> for Query<'a> {
 }
 
 // === impl Plan ===
+
+impl Plan {
+    /// Whether nobody can be asked, not even later.
+    pub fn is_empty(&self) -> bool {
+        self.candidates.is_empty() && self.resting.is_empty()
+    }
+
+    /// The plan, if it has anybody.
+    ///
+    /// # Errors
+    ///
+    /// It has nobody: with those passed over, or where there are none, the names that look like the one asked for.
+    pub fn or_nobody(self, model: &str, near: impl FnOnce() -> Vec<String>) -> Result<Self, NoRoute> {
+        if !self.is_empty() {
+            return Ok(self);
+        }
+        let told = |passed: &PassedOver| {
+            let provider = &passed.provider;
+            // A name that leads elsewhere does not say which model it is.
+            let name = match *passed.model == *model {
+                true => provider.to_string(),
+                false => format!("{provider}/{}", passed.model),
+            };
+            (name, passed.why.to_string())
+        };
+        let considered: Vec<_> = self.passed_over.iter().map(told).collect();
+        let near = if considered.is_empty() { near() } else { Vec::new() };
+        Err(NoRoute { model: model.to_owned(), considered, near, cause: cause(&self.passed_over) })
+    }
+}
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -346,7 +386,7 @@ impl fmt::Display for Way {
 
 impl fmt::Display for PassedOver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.provider, self.why)
+        write!(f, "{}/{} ({})", self.provider, self.model, self.why)
     }
 }
 
@@ -361,7 +401,7 @@ impl Objection {
             Self::TooLong { .. } => "too_long",
             Self::TooDear { .. } => "too_dear",
             Self::Unpriced => "unpriced",
-            Self::Lossy => "lossy",
+            Self::Lossy(_) => "lossy",
         }
     }
 }
@@ -380,22 +420,23 @@ impl fmt::Display for Objection {
             }
             Self::TooDear { cost, limit } => write!(f, "the call would cost {cost}, it may cost {limit}"),
             Self::Unpriced => f.write_str("what the call would cost there is not known"),
-            Self::Lossy => f.write_str("it cannot be told all of the call, which allows no loss"),
+            Self::Lossy(what) => write!(f, "it cannot be told `{what}`, and the call allows no loss"),
         }
     }
 }
 
-/// What a caller is told when nobody is left: who was passed over and why, or the names that look like the model's.
-pub fn no_route(model: &str, passed_over: &[PassedOver], near: Vec<String>) -> NoRoute {
-    let considered =
-        passed_over.iter().map(|passed| (passed.provider.to_string(), passed.why.to_string())).collect();
-    NoRoute { model: model.to_owned(), considered, near, cause: cause(passed_over) }
-}
-
-/// Whether it is the request alone that stands against all whose routes are in use.
+/// Whether it is the request alone that stands against all who could be asked if the caller did not rule them out itself, by
+/// what it may cost, where it may go and what may be lost of it.
 fn cause(passed_over: &[PassedOver]) -> NoRouteCause {
-    let objections =
-        || passed_over.iter().map(|passed| &passed.why).filter(|why| **why != Objection::Disabled);
+    let counts = |why: &&Objection| match why {
+        Objection::OverLimit { .. } | Objection::Unable(_) | Objection::TooLong { .. } => true,
+        Objection::Disabled
+        | Objection::NotLocal
+        | Objection::TooDear { .. }
+        | Objection::Unpriced
+        | Objection::Lossy(_) => false,
+    };
+    let objections = || passed_over.iter().map(|passed| &passed.why).filter(counts);
     let lengths = || {
         objections().filter_map(|why| match why {
             Objection::TooLong { tokens, window } => Some((*window, *tokens)),

@@ -17,7 +17,7 @@ use crate::attempt::{Attempted, Missed, Opening, attempt, now};
 use crate::health::{Attempt, Health};
 use crate::hedge::{Hedging, LetGo};
 use crate::hold::until_proven;
-use crate::plan::{Candidate, Plan, Query};
+use crate::plan::{Candidate, Object, Plan, Query};
 use crate::random::Seed;
 use crate::retry::{RetryBudget, RetryPolicy, Terms};
 use crate::strategy::{Moment, Strategy, Turn};
@@ -174,12 +174,23 @@ impl Router {
         self.table.plan(query, self.strategy, &self.turns.take(query.model))
     }
 
+    /// The same where more stands against somebody than a query can say, and where nobody is no error: see
+    /// [`RouteTable::survey`].
+    pub fn survey(&self, query: &Query<'_>, object: Option<Object<'_>>) -> Plan {
+        self.table.survey(query, self.strategy, &self.turns.take(query.model), object)
+    }
+
+    /// The names in the configuration that look like one, the nearest first.
+    pub fn near(&self, model: &str) -> Vec<String> {
+        self.table.near(model)
+    }
+
     /// Who could be asked for a model, those who are let alone for now among them, in the order of the configuration's
     /// priorities, without taking anybody's turn.
     pub fn candidates(&self, model: &str) -> Vec<Candidate> {
         let query = Query { model, ..Query::default() };
         let moment = Moment { now: now(), turn: Turn::default(), seed: Seed::default() };
-        let Ok(plan) = self.table.plan_all(&query, &moment) else { return Vec::new() };
+        let plan = self.table.plan_all(&query, &moment);
         plan.candidates.into_iter().chain(plan.resting.into_iter().map(|resting| resting.candidate)).collect()
     }
 

@@ -146,7 +146,7 @@ mod tests {
                     // Another time, and a table that knows nothing.
                     let later = Moment { now: start + Duration::from_secs(3_600), ..moment };
                     let known = Snapshot::of(&made);
-                    let again = idle.table().replay(&query, strategy, &later, &known).unwrap();
+                    let again = idle.table().replay(&query, strategy, &later, &known, None).unwrap();
                     assert_eq!(again.to_string(), made.to_string(), "{strategy} {query:?} {moment:?}");
                     let seen = |plan: &Plan| plan.candidates.iter().map(|one| one.seen).collect::<Vec<_>>();
                     assert_eq!(seen(&again), seen(&made));

@@ -22,7 +22,7 @@ use crate::filter;
 use crate::health::{Health, Host};
 use crate::near::near;
 use crate::pattern::{self, Index, Specificity};
-use crate::plan::{self, Candidate, Naming, Objection, PassedOver, Plan, Query, Resting, Seen, Way, Why};
+use crate::plan::{Candidate, Naming, Object, Objection, PassedOver, Plan, Query, Resting, Seen, Way, Why};
 use crate::random::Seed;
 use crate::snapshot::Snapshot;
 use crate::strategy::{Entry, Moment, Ranked, Strategy};
@@ -302,6 +302,14 @@ impl RouteTable {
         self.index = Index::new(hits.into_iter().map(|hit| (&*self.patterns[hit.pattern], hit)));
     }
 
+    /// Whether any route says something of loss or length that only the whole call can be held against.
+    pub fn objects(&self) -> bool {
+        let says = |rule: &Rule| {
+            rule.fidelity == Some(Fidelity::Strict) || rule.context.as_deref().is_some_and(ContextRule::acts)
+        };
+        self.rules.iter().any(says)
+    }
+
     /// Whether any route to the provider of that name is switched on.
     pub(crate) fn is_enabled(&self, provider: &str) -> bool {
         let known = self.by_name.get(provider);
@@ -318,18 +326,28 @@ impl RouteTable {
     /// Nobody can be asked: with those passed over and the reasons if a route matches, otherwise with the known names
     /// that look like the one asked for.
     pub fn plan(&self, query: &Query<'_>, strategy: Strategy, moment: &Moment) -> Result<Plan, NoRoute> {
+        let near = || self.near(query.model);
+        self.survey(query, strategy, moment, None).or_nobody(query.model, near)
+    }
+
+    /// The same, but nobody is no error, and `object` may know of more that stands against somebody. It is asked before they are
+    /// put in order, so that an order never hangs on one who is not in it.
+    pub fn survey(
+        &self,
+        query: &Query<'_>,
+        strategy: Strategy,
+        moment: &Moment,
+        object: Option<Object<'_>>,
+    ) -> Plan {
         let chosen = |alias: Option<&Alias>| self.strategy_of(query.model, alias).unwrap_or(strategy);
-        self.decide(query, chosen, moment, |provider, model| provider.host.see(model, moment.now))
+        let see = |provider: &Provider, model: &Arc<str>| provider.host.see(model, moment.now);
+        self.decide(query, chosen, moment, object, see)
     }
 
     /// All who can be asked, in the order of the priorities, whatever strategy there is for the name.
-    ///
-    /// # Errors
-    ///
-    /// As [`plan`](Self::plan).
-    pub(crate) fn plan_all(&self, query: &Query<'_>, moment: &Moment) -> Result<Plan, NoRoute> {
+    pub(crate) fn plan_all(&self, query: &Query<'_>, moment: &Moment) -> Plan {
         let see = |provider: &Provider, model: &Arc<str>| provider.host.see(model, moment.now);
-        self.decide(query, |_| Strategy::Priority, moment, see)
+        self.decide(query, |_| Strategy::Priority, moment, None, see)
     }
 
     /// The same by what was known at another time, whatever is known now: whom this table would have sent a call to that was
@@ -344,9 +362,12 @@ impl RouteTable {
         strategy: Strategy,
         moment: &Moment,
         known: &Snapshot,
+        object: Option<Object<'_>>,
     ) -> Result<Plan, NoRoute> {
         let chosen = |alias: Option<&Alias>| self.strategy_of(query.model, alias).unwrap_or(strategy);
-        self.decide(query, chosen, moment, |provider, model| known.see(&provider.name, model, moment.now))
+        let see = |provider: &Provider, model: &Arc<str>| known.see(&provider.name, model, moment.now);
+        let near = || self.near(query.model);
+        self.decide(query, chosen, moment, object, see).or_nobody(query.model, near)
     }
 
     fn decide(
@@ -354,8 +375,9 @@ impl RouteTable {
         query: &Query<'_>,
         strategy: impl FnOnce(Option<&Alias>) -> Strategy,
         moment: &Moment,
+        object: Option<Object<'_>>,
         see: impl Fn(&Provider, &Arc<str>) -> (Seen, Verdict),
-    ) -> Result<Plan, NoRoute> {
+    ) -> Plan {
         let alias = self.aliases.get(query.model);
         let strategy = strategy(alias);
         let reading = self.read(query.model);
@@ -366,29 +388,33 @@ impl RouteTable {
             Some(alias) => alias.enter(query.conversation.unwrap_or(moment.seed), &mut entries),
             None => self.enter(reading, 0, 0, &mut entries),
         }
-        let passed_over = self.pass_over(&mut entries, query, models);
-        if entries.is_empty() {
-            let near = if passed_over.is_empty() { near(query.model, self.names()) } else { Vec::new() };
-            return Err(plan::no_route(query.model, &passed_over, near));
-        }
+        let mut passed_over = self.pass_over(&mut entries, query, models);
         once_each(&mut entries);
+        let candidate = |entry: &Entry, seen: Seen| Candidate {
+            provider: Arc::clone(&self.providers[entry.provider].asked),
+            model: Arc::clone(&models[entry.model]),
+            why: Why {
+                alias: alias.map(|alias| Arc::clone(&alias.name)),
+                way: self.way(entry),
+                weight: entry.weight,
+            },
+            fidelity: self.rules[entry.rule].fidelity,
+            seen,
+            options: self.rules[entry.rule].options,
+            context: self.rules[entry.rule].context.clone(),
+        };
+        if let Some(object) = object {
+            entries.retain(|entry| {
+                let why = object(&candidate(entry, Seen::default()));
+                let stays = why.is_none();
+                passed_over.extend(why.map(|why| self.passed(entry, models, why)));
+                stays
+            });
+        }
         let candidates = Vec::with_capacity(entries.len());
         let mut plan = Plan { candidates, resting: Vec::new(), passed_over, strategy, moment: *moment };
         let mut add = |entry: &Entry, seen: Seen, verdict: Verdict| {
-            let provider = &self.providers[entry.provider];
-            let candidate = Candidate {
-                provider: Arc::clone(&provider.asked),
-                model: Arc::clone(&models[entry.model]),
-                why: Why {
-                    alias: alias.map(|alias| Arc::clone(&alias.name)),
-                    way: self.way(entry),
-                    weight: entry.weight,
-                },
-                fidelity: self.rules[entry.rule].fidelity,
-                seen,
-                options: self.rules[entry.rule].options,
-                context: self.rules[entry.rule].context.clone(),
-            };
+            let candidate = candidate(entry, seen);
             match verdict {
                 Verdict::Ready | Verdict::Probe => plan.candidates.push(candidate),
                 Verdict::Resting { until, why } => {
@@ -406,13 +432,13 @@ impl RouteTable {
                 let (seen, verdict) = see(entry);
                 add(entry, seen, verdict);
             }
-            return Ok(plan);
+            return plan;
         }
         let rank = |entry: Entry| self.rank(entry, see(&entry), &models[entry.model], query, strategy);
         let mut ranked: Vec<Ranked> = entries.into_iter().map(rank).collect();
         strategy.rank(&mut ranked, moment);
         ranked.iter().take(most).for_each(|ranked| add(&ranked.entry, ranked.seen, ranked.verdict));
-        Ok(plan)
+        plan
     }
 
     /// A candidate with all that the strategy looks at.
@@ -468,6 +494,10 @@ impl RouteTable {
         let alias = self.aliases.get(name);
         let is_chosen = alias.is_none_or(|alias| alias.strategy.is_none());
         is_chosen.then(|| self.patterned(name, alias)).flatten().map(|(pattern, _)| pattern)
+    }
+
+    pub(crate) fn near(&self, model: &str) -> Vec<String> {
+        near(model, self.names())
     }
 
     /// The names that are spelled out in routes, and the aliases; in no order.
@@ -544,13 +574,17 @@ impl RouteTable {
             let by_call = || filter::objection(asked, &models[entry.model], query, rule.context.as_deref());
             let objection = rule.objection(query).or_else(by_call);
             let asked = objection.is_none();
-            passed.extend(objection.map(|why| (entry.rule, why)));
+            passed.extend(objection.map(|why| ((entry.rule, entry.model), self.passed(entry, models, why))));
             asked
         });
-        passed.sort_unstable_by_key(|(rule, _)| *rule);
-        passed.dedup_by_key(|(rule, _)| *rule);
-        let name = |rule: usize| Arc::clone(&self.providers[self.rules[rule].provider].name);
-        passed.into_iter().map(|(rule, why)| PassedOver { provider: name(rule), why }).collect()
+        passed.sort_by_key(|(place, _)| *place);
+        passed.dedup_by_key(|(place, _)| *place);
+        passed.into_iter().map(|(_, passed)| passed).collect()
+    }
+
+    fn passed(&self, entry: &Entry, models: &[Arc<str>], why: Objection) -> PassedOver {
+        let provider = Arc::clone(&self.providers[entry.provider].name);
+        PassedOver { provider, model: Arc::clone(&models[entry.model]), why }
     }
 
     fn way(&self, entry: &Entry) -> Way {

@@ -100,9 +100,16 @@ pub(crate) fn shown(decision: &Decision, prompt_tokens: Option<u64>) -> Value {
     });
     let passed_over = plan.passed_over.iter().map(|passed| {
         let (reason, why) = (passed.why.as_str(), passed.why.to_string());
-        let mut shown = json!({ "provider": &*passed.provider, "reason": reason, "why": why });
-        if let (Objection::TooLong { tokens, .. }, Some(fields)) = (&passed.why, shown.as_object_mut()) {
-            fields.insert("tokens".to_owned(), (*tokens).into());
+        let mut shown =
+            json!({ "provider": &*passed.provider, "model": &*passed.model, "reason": reason, "why": why });
+        match (&passed.why, shown.as_object_mut()) {
+            (Objection::TooLong { tokens, .. }, Some(fields)) => {
+                fields.insert("tokens".to_owned(), (*tokens).into());
+            }
+            (Objection::Lossy(what), Some(fields)) => {
+                fields.insert("loses".to_owned(), what.as_str().into());
+            }
+            _ => {}
         }
         shown
     });
@@ -115,6 +122,7 @@ pub(crate) fn shown(decision: &Decision, prompt_tokens: Option<u64>) -> Value {
             "model": query.model,
             "max_tokens": query.max_tokens,
             "prompt_tokens": query.prompt_tokens,
+            "prompt_estimate": query.prompt_estimate,
             "input": query.input.iter().map(|modality| modality.name()).collect::<Vec<_>>(),
             "tools": query.tools,
             "local_only": query.local_only,
@@ -180,7 +188,7 @@ fn came_of(progress: &Progress) -> Map<String, Value> {
 
 /// What the call would cost there, if that is known: without its prompt it would seem cheaper than it is.
 pub(crate) fn cost(candidate: &Candidate, query: &Query<'_>) -> Option<NanoUsd> {
-    let is_known = query.prompt_tokens.is_some() || candidate.provider.is_local();
+    let is_known = query.prompt_tokens.or(query.prompt_estimate).is_some() || candidate.provider.is_local();
     candidate.cost(query).filter(|_| is_known)
 }
 

@@ -153,8 +153,10 @@ fn page(
     let header = ["#>", "asked", "because of", "priority>", "weight>", "about $>"];
     text.push_str(&format!("\n{}", table(&header, rows)));
     if !plan.passed_over.is_empty() {
-        let rows =
-            plan.passed_over.iter().map(|passed| [passed.provider.to_string(), passed.why.to_string()]);
+        let rows = plan
+            .passed_over
+            .iter()
+            .map(|passed| [format!("{}/{}", passed.provider, passed.model), passed.why.to_string()]);
         text.push_str(&format!("\n{}", table(&["not asked", "because"], rows)));
     }
     text

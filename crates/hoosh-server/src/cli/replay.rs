@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use hoosh_core::NoRoute;
 use hoosh_core::limits::DECISION_LINE_BYTES_MAX;
-use hoosh_router::{Candidate, Plan, Router, Strategy, Way};
+use hoosh_router::{Candidate, PassedOver, Plan, Router, Strategy, Way};
 use serde_json::{Value, json};
 
 use super::terminal::{BOLD, PLAIN, note, printable, say, short};
@@ -119,6 +119,7 @@ fn open(args: &ReplayArgs) -> Result<Lines<Box<dyn BufRead>>, Failure> {
 fn replay<'r>(record: &'r Record, router: &Router, config: &Config, hash: &str) -> Replayed<'r> {
     let now = record.replay(router, config.server.lossy);
     let (outcome, why) = match &now {
+        Err(_) if line_up(record).is_empty() => (Outcome::Same, Vec::new()),
         Err(no_route) => (Outcome::Nobody, vec![no_route.to_string()]),
         Ok(plan) => match first_difference(record, plan) {
             None => (Outcome::Same, Vec::new()),
@@ -198,7 +199,8 @@ fn reasons(record: &Record, plan: &Plan, place: usize, router: &Router, hash: &s
 
 /// Why one who could be asked is in the plan no more.
 fn gone(before: &Recorded, plan: &Plan, router: &Router) -> String {
-    let passed = plan.passed_over.iter().find(|passed| *passed.provider == *before.provider);
+    let is = |passed: &&PassedOver| *passed.provider == *before.provider && *passed.model == *before.model;
+    let passed = plan.passed_over.iter().find(is);
     match passed {
         Some(passed) => format!("not {passed}"),
         None if router.provider(&before.provider).is_none() => {
@@ -240,7 +242,10 @@ impl Replayed<'_> {
             Some(name) => format!("{name} ({strategy})"),
             None => "all are let alone".to_owned(),
         };
-        let before = first(self.record.candidates.first().map(ToString::to_string), self.record.strategy);
+        let before = match line_up(self.record).is_empty() {
+            true => "nobody".to_owned(),
+            false => first(self.record.candidates.first().map(ToString::to_string), self.record.strategy),
+        };
         let now = match &self.now {
             Ok(plan) => first(plan.candidates.first().map(ToString::to_string), plan.strategy),
             Err(_) => "nobody".to_owned(),
@@ -357,8 +362,9 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use bytes::Bytes;
+
     use hoosh_core::dialect::Dialect;
-    use hoosh_core::{FailureKind, UpstreamFailure};
+    use hoosh_core::{FailureKind, Fidelity, UpstreamFailure};
     use hoosh_gateway::{Call, CallerId, Gateway, RequestId};
     use hoosh_router::{Attempt, Seed, Turn};
 
@@ -486,6 +492,65 @@ max_tokens_limit = 4000
         }
     }
 
+    #[test]
+    fn so_does_every_record_of_a_call_that_the_whole_of_it_ruled_somebody_out_of() {
+        const MORE: &str = r#"
+            [aliases]
+            two = ["claude-opus-4-7", "claude-3-haiku-20240307", "gpt-4o", "llama3"]
+            [[providers]]
+            type = "anthropic"
+            api_key = "k"
+            models = ["claude*"]
+            [[providers]]
+            type = "vllm"
+            name = "narrow"
+            base_url = "http://lab"
+            models = ["*"]
+            context = "refuse"
+            context_window_tokens = 400
+            [[providers]]
+            type = "openai"
+            name = "open"
+            api_key = "k"
+            models = ["*"]
+            [[providers]]
+            type = "openrouter"
+            name = "router"
+            api_key = "k"
+            models = ["*"]
+            lossy = "strict"
+        "#;
+        let long = format!(r#","temperature":0.5,"user":"{}""#, "x".repeat(9));
+        let words = "word ".repeat(900);
+        let mut passed_over = [0; 2];
+        for strategy in Strategy::ALL {
+            let config = config(&format!("[server]\nstrategy = \"{strategy}\"\n{MORE}"));
+            let (idle, hash) = (assembly::router(&config).unwrap(), config.hash());
+            for round in 0..60_u64 {
+                let gateway = gateway(&config);
+                let seed = Seed(11).with(round);
+                let _open = live(gateway.router(), seed);
+                let mut call = call(["two", "gpt-4o", "llama3"][seed.with(1).below(3)], &long);
+                if seed.with(2).below(2) == 0 {
+                    let body = String::from_utf8(call.body.to_vec())
+                        .unwrap()
+                        .replace("\"hi\"", &format!("\"{words}\""));
+                    call = Call::read(call.id, call.caller, call.dialect, body.into()).unwrap();
+                }
+                call.fidelity = (seed.with(3).below(2) == 0).then_some(Fidelity::Strict);
+                let Ok(decision) = gateway.explain(&call, Turn(round), seed) else { continue };
+                for passed in &decision.plan.passed_over {
+                    passed_over[usize::from(passed.why.as_str() == "lossy")] += 1;
+                }
+                let (made, record) = record(&gateway, &call, Turn(round), seed);
+                let replayed = replay(&record, &idle, &config, &hash);
+                let again = names(replayed.now.as_ref().unwrap());
+                assert_eq!((again, replayed.outcome), (made, Outcome::Same), "{call:?}");
+            }
+        }
+        assert!(passed_over.iter().all(|count| *count > 50), "{passed_over:?}: one kind is hardly tested");
+    }
+
     /// What becomes of a call for `llama3` when this is another text in the configuration.
     #[track_caller]
     fn check(from: &str, to: &str, model: &str, outcome: Outcome, why: &str) {
@@ -505,7 +570,7 @@ max_tokens_limit = 4000
         use Outcome::{Elsewhere, Nobody, Order, Same};
         check("priority = 1", "priority = 1", "llama3", Same, "");
         check("priority = 1", "priority = 9", "llama3", Elsewhere, "box/llama3: priority was 1, is 9");
-        let off = "not box (its route is disabled)";
+        let off = "not box/llama3 (its route is disabled)";
         check("priority = 1", "priority = 1\nenabled = false", "llama3", Elsewhere, off);
         check(
             "name = \"lab\"",

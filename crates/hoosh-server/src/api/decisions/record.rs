@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hoosh_core::{ContextPolicy, Fidelity, Modalities, Modality, NanoUsd, NoRoute, NoRouteCause};
+use hoosh_core::{ContextPolicy, Fidelity, Modalities, Modality, NanoUsd, NoRoute};
 use hoosh_router::{
     Candidate, Moment, Objection, Plan, Query, RestReason, Router, Seed, Seen, Snapshot, Strategy, Turn,
 };
@@ -23,10 +23,10 @@ pub(crate) struct Record {
     pub(crate) candidates: Vec<Recorded>,
     /// Who was let alone, in order.
     pub(crate) resting: Vec<Recorded>,
-    /// Providers that would have lost something of a call that allowed no loss.
-    lossy: Vec<String>,
-    /// Providers for which its prompt was too long, and its tokens as each counts them.
-    too_long: Vec<(String, u64)>,
+    /// Who would have lost something of a call that allowed no loss.
+    lossy: Vec<Lossy>,
+    /// For whom its prompt was too long.
+    too_long: Vec<TooLong>,
     /// What the call itself said of that.
     fidelity: Option<Fidelity>,
     model: String,
@@ -75,6 +75,7 @@ struct Asked {
     model: String,
     max_tokens: Option<u64>,
     prompt_tokens: Option<u64>,
+    prompt_estimate: Option<u64>,
     input: Vec<String>,
     tools: bool,
     local_only: bool,
@@ -87,8 +88,25 @@ struct Asked {
 #[derive(Deserialize)]
 struct Passed {
     provider: String,
+    model: String,
     reason: String,
     tokens: Option<u64>,
+    loses: Option<String>,
+}
+
+#[derive(Debug)]
+struct Lossy {
+    provider: String,
+    model: String,
+    what: String,
+}
+
+#[derive(Debug)]
+struct TooLong {
+    provider: String,
+    model: String,
+    /// As that model counts them.
+    tokens: u64,
 }
 
 // === impl Record ===
@@ -143,39 +161,23 @@ impl Record {
     /// Nobody could be asked.
     pub(crate) fn replay(&self, router: &Router, fidelity: Fidelity) -> Result<Plan, NoRoute> {
         let moment = Moment { now: Instant::now(), turn: self.turn, seed: self.seed };
-        let mut plan = router.table().replay(&self.query(), router.strategy(), &moment, &self.known)?;
-        let loses = |one: &Candidate| {
-            let wanted = self.fidelity.or(one.fidelity).unwrap_or(fidelity);
-            wanted == Fidelity::Strict && self.lossy.iter().any(|name| name == one.provider.name())
+        let is = |(provider, model): (&str, &str), one: &Candidate| {
+            provider == one.provider.name() && *model == *one.model
         };
-        let objection = |one: &Candidate| {
-            let counted = self.too_long.iter().find(|(name, _)| name == one.provider.name());
-            let window = one.refuses_above(self.query.context);
-            match (counted, window) {
-                (Some(&(_, tokens)), Some(window)) if tokens > window => {
-                    Some(Objection::TooLong { tokens, window })
-                }
-                _ => loses(one).then_some(Objection::Lossy),
+        let mut object = |one: &Candidate| {
+            let counted = self.too_long.iter().find(|long| is((&long.provider, &long.model), one));
+            if let (Some(long), Some(window)) = (counted, one.refuses_above(self.query.context))
+                && long.tokens > window
+            {
+                return Some(Objection::TooLong { tokens: long.tokens, window });
             }
+            let wanted = self.fidelity.or(one.fidelity).unwrap_or(fidelity);
+            let lossy = self.lossy.iter().find(|lossy| is((&lossy.provider, &lossy.model), one));
+            let loses = lossy.filter(|_| wanted == Fidelity::Strict)?;
+            Some(Objection::Lossy(loses.what.clone()))
         };
-        let mut considered = Vec::new();
-        let mut stays = |one: &Candidate| {
-            let objection = objection(one);
-            considered
-                .extend(objection.as_ref().map(|why| (one.provider.name().to_owned(), why.to_string())));
-            objection.is_none()
-        };
-        plan.candidates.retain(&mut stays);
-        plan.resting.retain(|resting| stays(&resting.candidate));
-        if plan.candidates.is_empty() && plan.resting.is_empty() {
-            return Err(NoRoute {
-                model: self.model.clone(),
-                considered,
-                near: Vec::new(),
-                cause: NoRouteCause::Model,
-            });
-        }
-        Ok(plan)
+        let (query, table) = (self.query(), router.table());
+        table.replay(&query, router.strategy(), &moment, &self.known, Some(&mut object))
     }
 }
 
@@ -192,6 +194,7 @@ impl Line {
             model,
             max_tokens,
             prompt_tokens,
+            prompt_estimate,
             input,
             tools,
             local_only,
@@ -218,10 +221,10 @@ impl Line {
             known.insert(&one.provider, &one.model, one.seen(), one.rest()?);
         }
         let (mut lossy, mut too_long) = (Vec::new(), Vec::new());
-        for Passed { provider, reason, tokens } in self.passed_over {
-            match (reason.as_str(), tokens) {
-                ("lossy", _) => lossy.push(provider),
-                ("too_long", Some(tokens)) => too_long.push((provider, tokens)),
+        for Passed { provider, model, reason, tokens, loses } in self.passed_over {
+            match (reason.as_str(), tokens, loses) {
+                ("lossy", _, Some(what)) => lossy.push(Lossy { provider, model, what }),
+                ("too_long", Some(tokens), _) => too_long.push(TooLong { provider, model, tokens }),
                 _ => {}
             }
         }
@@ -239,6 +242,7 @@ impl Line {
                 model: "",
                 max_tokens,
                 prompt_tokens,
+                prompt_estimate,
                 input,
                 tools,
                 local_only,
