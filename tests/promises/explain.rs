@@ -113,6 +113,23 @@ fn lots_are_said_to_be_drawn_and_a_seed_repeats_them() {
 }
 
 #[test]
+fn a_canary_is_said_to_be_one() {
+    let group = "[[groups]]\nname = \"some\"\nmodels = [\"llama3\"]\nstrategy = \"priority\"\ncanary = \"gpt-4o\"\n\
+                 canary_percent = 50\n";
+    let config = format!("{group}{CONFIG}");
+    let (_, shown, told) = explain(&config, None, &["--model", "some"]);
+    assert!(
+        shown.contains("canary, `gpt-*`") && told.contains("the canary is first for its share"),
+        "{shown}{told}"
+    );
+    let (_, shown, _) = explain(&config, None, &["--model", "some", "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["draws_lots"], true);
+    let canaries = shown["candidates"].as_array().unwrap().iter().filter(|one| one["canary"] == true);
+    assert_eq!(canaries.map(|one| &one["model"]).collect::<Vec<_>>(), ["gpt-4o"]);
+}
+
+#[test]
 fn the_pattern_that_gives_a_model_its_strategy_is_told() {
     let config = format!("[strategies]\n\"llama*\" = \"cheapest\"\n\"gpt-*\" = \"direct\"\n{CONFIG}");
     for (model, strategy) in [

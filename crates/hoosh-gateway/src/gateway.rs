@@ -646,24 +646,6 @@ impl Gateway {
         self.lines.status()
     }
 
-    /// Asks the providers on this machine that have trouble for a sign of life, and tells the router. Call it every few
-    /// seconds: it is what finds out that one has come back before a call has to.
-    pub async fn heartbeat(&self) {
-        let health = self.router.health();
-        let troubled = health.troubled();
-        let local = self.enabled_providers().filter(|provider| provider.is_local());
-        let asked = local.filter(|provider| troubled.iter().any(|name| **name == *provider.name()));
-        join_all(asked.map(async |provider| {
-            // Whoever answers is there, whatever it thinks of the question.
-            let is_there = match provider.health_check().await {
-                Ok(_) => true,
-                Err(failure) => failure.status.is_some(),
-            };
-            health.heartbeat(provider.name(), is_there, Instant::now().into_std());
-        }))
-        .await;
-    }
-
     /// Which models can be asked for: what each provider lists and the routes lead to.
     ///
     /// A listing is asked for again after a minute, after a failure within seconds.

@@ -205,12 +205,15 @@ impl Breaker {
         now: Instant,
         jitter: f64,
     ) {
-        // One that took too long has been followed by another, and says no more than any call.
+        // One that took too long has been followed by another: that it failed says no more than any call.
         let is_probe = probe.is_some_and(|since| self.state == State::Probing { since });
+        // That it went well does, since it began after the endpoint was let alone. Where every answer takes longer than a
+        // probe is waited for, no other would be heard.
+        let proves = probe.is_some() && matches!(self.state, State::Probing { .. });
         match heard {
             // A stream that began long before says nothing of what has been since.
-            Heard::Good if is_probe || self.state == State::Closed => self.close(),
-            Heard::Alive if is_probe => self.close(),
+            Heard::Good if proves || self.state == State::Closed => self.close(),
+            Heard::Alive if proves => self.close(),
             Heard::Nothing if is_probe => self.state = State::Open { until: now },
             Heard::Good | Heard::Alive | Heard::Nothing => {}
             Heard::Limited { after } => {
@@ -355,6 +358,19 @@ mod tests {
         // One that nobody ever ended does not lock it for good.
         let late = clock.at(6) + limits::RECOVERY_TIME_MAX;
         assert_eq!(breaker.verdict(late), Verdict::Probe);
+    }
+
+    #[test]
+    fn a_probe_that_took_longer_than_it_is_waited_for_closes_it_by_a_good_answer_alone() {
+        let clock = Clock(Instant::now());
+        for (heard, expect) in [(Heard::Good, true), (Heard::Alive, true), (BAD, false)] {
+            let mut breaker = failing(&clock, 3);
+            breaker.begin(clock.at(5));
+            let next = clock.at(5) + limits::RECOVERY_TIME_MAX;
+            assert_eq!(breaker.begin(next), Verdict::Probe);
+            breaker.hear(heard, Some(clock.at(5)), &POLICY, next, 0.0);
+            assert_eq!(breaker.verdict(next) == Verdict::Ready, expect, "{heard:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -90,6 +90,9 @@ pub(crate) struct Host {
     /// How many models are known, so that nobody takes a lock for none.
     known: AtomicUsize,
     missed: AtomicU32,
+    /// Failures so far, and as many of them as there were when it was seen to be there since.
+    failures: AtomicU64,
+    failures_outlived: AtomicU64,
     /// Whether it is being asked for something free, so that nobody else does at once.
     probed: AtomicBool,
 }
@@ -179,18 +182,37 @@ impl Health {
     /// A provider on this machine gave a sign of life, or did not when it was asked for one.
     pub fn heartbeat(&self, provider: &str, is_there: bool, now: Instant) {
         let Some(host) = lock(&self.hosts).get(provider).map(Arc::clone) else { return };
+        if is_there {
+            return self.is_there(&host, now);
+        }
         let before = host.missed.load(Ordering::Relaxed);
-        let missed = if is_there { 0 } else { (before + 1).min(limits::HEARTBEATS_MISSED_MAX) };
+        let missed = (before + 1).min(limits::HEARTBEATS_MISSED_MAX);
         host.missed.store(missed, Ordering::Relaxed);
         let (before, state) = (heart_state(before), heart_state(missed));
-        if before != HealthState::Well && is_there {
-            // It has come back: what it failed at before says nothing.
-            let models = host.models.read().unwrap_or_else(PoisonError::into_inner);
-            models.values().for_each(|endpoint| lock(&endpoint.inner).breaker.wake(now));
-        }
         if before != state {
             self.tell(HealthChange { provider: Arc::clone(&host.name), model: None, state });
         }
+    }
+
+    /// Nobody looks after a provider by [heartbeats](Self::heartbeat) any more: what it missed says nothing from now on.
+    pub fn unwatched(&self, provider: &str, now: Instant) {
+        let host = lock(&self.hosts).get(provider).map(Arc::clone);
+        if let Some(host) = host {
+            self.is_there(&host, now);
+        }
+    }
+
+    /// A provider was seen to be there, by a heartbeat or by an answer.
+    fn is_there(&self, host: &Host, now: Instant) {
+        host.failures_outlived.store(host.failures.load(Ordering::Relaxed), Ordering::Relaxed);
+        if host.missed.load(Ordering::Relaxed) == 0 || host.missed.swap(0, Ordering::Relaxed) == 0 {
+            return;
+        }
+        // It has come back: what it failed at before says nothing.
+        let models = host.models.read().unwrap_or_else(PoisonError::into_inner);
+        models.values().for_each(|endpoint| lock(&endpoint.inner).breaker.wake(now));
+        drop(models);
+        self.tell(HealthChange { provider: Arc::clone(&host.name), model: None, state: HealthState::Well });
     }
 
     /// Begins to find out whether a provider is well again whose models are let alone because they failed. `None`: none is for
@@ -210,7 +232,7 @@ impl Health {
         Some(HealthProbe { host, resting, health: Arc::clone(self) })
     }
 
-    /// Providers of which something is not well.
+    /// Providers that failed at something, and were not seen to be there since.
     pub fn troubled(&self) -> Vec<Arc<str>> {
         let hosts: Vec<Arc<Host>> = lock(&self.hosts).values().cloned().collect();
         let troubled = hosts.iter().filter(|host| host.is_troubled());
@@ -237,6 +259,8 @@ impl Health {
             models: RwLock::default(),
             known: AtomicUsize::new(0),
             missed: AtomicU32::new(0),
+            failures: AtomicU64::new(0),
+            failures_outlived: AtomicU64::new(0),
             probed: AtomicBool::new(false),
         });
         hosts.insert(Arc::clone(&host.name), Arc::clone(&host));
@@ -386,9 +410,9 @@ impl Host {
     }
 
     fn is_troubled(&self) -> bool {
-        let is_uneasy = |endpoint: &Arc<Endpoint>| endpoint.uneasy.load(Ordering::Relaxed);
-        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
-        self.missed.load(Ordering::Relaxed) > 0 || models.values().any(is_uneasy)
+        let (all, outlived) = (&self.failures, &self.failures_outlived);
+        self.missed.load(Ordering::Relaxed) > 0
+            || all.load(Ordering::Relaxed) != outlived.load(Ordering::Relaxed)
     }
 
     fn endpoint(self: &Arc<Self>, model: &Arc<str>) -> Arc<Endpoint> {
@@ -526,7 +550,7 @@ impl Attempt {
     }
 
     fn began_to_answer(&self, streams: bool, now: Instant) {
-        self.endpoint.host.missed.store(0, Ordering::Relaxed);
+        self.health.is_there(&self.endpoint.host, now);
         let took = now.saturating_duration_since(self.began);
         let mut inner = lock(&self.endpoint.inner);
         inner.time_to_first.observe(took, now);
@@ -550,7 +574,16 @@ impl Attempt {
 
     /// It failed.
     pub fn fail(mut self, failure: &UpstreamFailure, now: Instant) {
-        self.hear(Heard::from(failure), now);
+        let heard = Heard::from(failure);
+        match heard {
+            Heard::Bad { .. } => {
+                self.endpoint.host.failures.fetch_add(1, Ordering::Relaxed);
+            }
+            // It answers, if only to say no.
+            Heard::Alive | Heard::Limited { .. } => self.health.is_there(&self.endpoint.host, now),
+            Heard::Good | Heard::Nothing => {}
+        }
+        self.hear(heard, now);
         self.is_over = true;
     }
 

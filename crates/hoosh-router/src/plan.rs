@@ -119,6 +119,8 @@ pub struct Why {
     pub way: Way,
     /// How often it is taken beside its equals, where the strategy goes by weight.
     pub weight: u32,
+    /// Whether it is the canary of its group, which is first for a share of the calls and last for the others.
+    pub is_canary: bool,
 }
 
 /// How a name leads to a provider.
@@ -369,7 +371,7 @@ impl fmt::Display for Why {
         if let Some(alias) = &self.alias {
             write!(f, "alias `{alias}`, ")?;
         }
-        write!(f, "{}", self.way)
+        write!(f, "{}{}", if self.is_canary { "canary, " } else { "" }, self.way)
     }
 }
 

@@ -172,7 +172,7 @@ fn candidate(name: &str) -> Candidate {
     Candidate {
         provider: Scripted::new(name, []),
         model: "m".into(),
-        why: Why { alias: None, way: Way::Direct, weight: 1 },
+        why: Why { alias: None, way: Way::Direct, weight: 1, is_canary: false },
         fidelity: None,
         seen: Seen::default(),
         options: RouteOptions::default(),

@@ -218,7 +218,12 @@ fn lot(seed: Seed, ranked: &Ranked) -> f64 {
 
 fn least_busy(group: &mut [Ranked], seed: Seed) {
     weighted(group, seed);
-    by_key(group, |ranked| ranked.seen.in_flight() as f64 / f64::from(ranked.entry.weight.max(1)));
+    // A weight of 0 is for when no other can answer, however busy they are.
+    group.sort_by_key(|ranked| ranked.entry.weight == 0);
+    let weighty = group.partition_point(|ranked| ranked.entry.weight > 0);
+    let (group, rest) = group.split_at_mut(weighty);
+    by_key(group, |ranked| ranked.seen.in_flight() as f64 / f64::from(ranked.entry.weight));
+    by_key(rest, |ranked| ranked.seen.in_flight() as f64);
 }
 
 fn soonest_of_two(group: &mut [Ranked], seed: Seed, time: impl Fn(&Seen) -> Option<Duration>) {
@@ -305,6 +310,16 @@ mod tests {
         let mut firsts = [0; N];
         (0..plans).for_each(|plan| firsts[order(strategy, all, &moment(plan, plan))[0]] += 1);
         firsts
+    }
+
+    #[test]
+    fn a_weight_of_zero_is_for_when_no_other_can() {
+        let mut all = [ranked(0, 0, 0), ranked(1, 0, 0), ranked(2, 0, 0)];
+        (all[0].entry.weight, all[1].seen) = (0, Seen::new(90, None, None));
+        for strategy in [Strategy::LeastBusy, Strategy::Weighted] {
+            assert_eq!(firsts(strategy, &all, 50)[0], 0, "{strategy}");
+        }
+        assert_eq!(order(Strategy::LeastBusy, &all, &moment(0, 0)), [2, 1, 0]);
     }
 
     #[test]

@@ -384,10 +384,13 @@ impl RouteTable {
         let own = [Arc::from(reading.model())];
         let models = alias.map_or(&own[..], |alias| &alias.models);
         let mut entries = Vec::new();
-        match alias {
+        let canary = match alias {
             Some(alias) => alias.enter(query.conversation.unwrap_or(moment.seed), &mut entries),
-            None => self.enter(reading, 0, 0, &mut entries),
-        }
+            None => {
+                self.enter(reading, 0, 0, &mut entries);
+                None
+            }
+        };
         let mut passed_over = self.pass_over(&mut entries, query, models);
         once_each(&mut entries);
         let candidate = |entry: &Entry, seen: Seen| Candidate {
@@ -397,6 +400,7 @@ impl RouteTable {
                 alias: alias.map(|alias| Arc::clone(&alias.name)),
                 way: self.way(entry),
                 weight: entry.weight,
+                is_canary: canary == Some(entry.target),
             },
             fidelity: self.rules[entry.rule].fidelity,
             seen,

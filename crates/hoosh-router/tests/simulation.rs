@@ -12,8 +12,8 @@ use hoosh_core::{
     LlmProvider, ModelInfo, ProviderHealth, ProviderType, UpstreamFailure,
 };
 use hoosh_router::{
-    BreakerPolicy, Failover, Health, HealthChange, HealthState, Moment, Query, RetryPolicy, Route, Router,
-    Seed, Step, Strategy, Terms, Turn, Watch,
+    Attempt, BreakerPolicy, Failover, Health, HealthChange, HealthState, Moment, Query, RetryPolicy, Route,
+    Router, Seed, Step, Strategy, Terms, Turn, Watch,
 };
 
 /// A provider whose calls the simulation answers itself.
@@ -82,20 +82,38 @@ struct Seen {
     rests: usize,
 }
 
-/// Ten thousand calls, one every 10 ms: `c` fails from the first second to the fortieth, `d` every fifth time.
-fn simulate(strategy: Strategy) -> Seen {
-    let mut builder = Router::builder().health(Arc::new(Health::new(POLICY)));
+/// Calls that a probe takes to end, during which others may not ask.
+const PROBE_CALLS: u64 = 5;
+
+/// Ten thousand calls, one every 10 ms: `sick` fails from the first second to the fortieth, `d` every fifth time.
+fn simulate(strategy: Strategy, sick: &str) -> Seen {
+    let told = Arc::new(Rests::default());
+    let health = Health::new(POLICY).watched(Arc::clone(&told) as Arc<dyn Watch>);
+    let mut builder = Router::builder().health(Arc::new(health));
     for name in NAMES {
         builder = builder.provider(Arc::new(Simulated(name)));
     }
     let router = builder.build().unwrap();
     let (start, mut seen) = (Instant::now(), Seen::default());
-    // The breaker of `c` by another hand: a row of failures, and how long it must be let alone after that.
-    let (mut row, mut open_until) = (0, None::<Instant>);
+    // Until when the sick one must be let alone, by the rest that was told; and the probe that is under way.
+    let (mut open_until, mut probe) = (None::<Instant>, None::<(u64, Attempt, bool)>);
     for call in 0..10_000_u64 {
         let now = start + Duration::from_millis(10 * call);
-        let is_sick = (1_000..40_000).contains(&(10 * call));
+        let fails = (1_000..40_000).contains(&(10 * call));
         let seed = Seed(0).with(call);
+        if let Some((_, attempt, is_well)) = probe.take_if(|(end, ..)| *end == call) {
+            match is_well {
+                true => attempt.succeed(now),
+                false => attempt.fail(&UpstreamFailure::from_status(500, None, "boom"), now),
+            }
+        }
+        let rests = |seen: &mut Seen, open_until: &mut Option<Instant>| {
+            if let Some(rest) = told.take(sick) {
+                seen.rests += 1;
+                *open_until = Some(now + rest);
+            }
+        };
+        rests(&mut seen, &mut open_until);
         let query = Query { model: "m", ..Query::default() };
         let moment = Moment { now, turn: Turn(call), seed };
         let plan = router.table().plan(&query, strategy, &moment).unwrap();
@@ -111,41 +129,51 @@ fn simulate(strategy: Strategy) -> Seen {
                 }
             };
             *seen.asked.entry(name).or_default() += 1;
-            let is_probe = attempt.is_probe();
-            if name == "c" {
-                seen.probes += usize::from(is_probe);
+            let is_well = !((name == sick && fails) || (name == "d" && seed.with(9).below(5) == 0));
+            if name == sick {
                 let is_open = open_until.is_some_and(|until| now < until);
-                seen.to_an_open_breaker += usize::from(is_open && !is_probe);
+                seen.to_an_open_breaker += usize::from(is_open || probe.is_some());
+                if attempt.is_probe() {
+                    seen.probes += 1;
+                    probe = Some((call + PROBE_CALLS, attempt, is_well));
+                    if is_well {
+                        seen.answered += 1;
+                        break;
+                    }
+                    failover.observe(candidate, UpstreamFailure::from_status(500, None, "boom"), now);
+                    continue;
+                }
             }
-            if !((name == "c" && is_sick) || (name == "d" && seed.with(9).below(5) == 0)) {
+            if is_well {
                 attempt.succeed(now + Duration::from_millis(5));
                 seen.answered += 1;
-                if name == "c" {
-                    (row, open_until) = (0, None);
-                }
                 break;
             }
             let failure = UpstreamFailure::from_status(500, None, "boom");
             attempt.fail(&failure, now);
             failover.observe(candidate, failure, now);
-            if name == "c" {
-                row += 1;
-                if is_probe || row == POLICY.failures {
-                    open_until = Some(now + POLICY.rest);
-                    seen.rests += 1;
-                }
-            }
+            rests(&mut seen, &mut open_until);
         }
     }
     seen
 }
 
+/// Who goes first where the strategy alone decides is the one that is sick, so that it is asked at all.
+fn sick_for(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::Priority | Strategy::Cheapest | Strategy::LocalFirst => "a",
+        _ => "c",
+    }
+}
+
 #[test]
 fn no_strategy_sends_more_than_the_probe_to_an_open_breaker_and_every_call_is_answered() {
     for strategy in Strategy::ALL.into_iter().filter(|strategy| *strategy != Strategy::Direct) {
-        let seen = simulate(strategy);
+        let sick = sick_for(strategy);
+        let seen = simulate(strategy, sick);
+        assert!(seen.asked[sick] > 20 && seen.rests >= 3, "{strategy}: {seen:?}");
         assert_eq!(seen.to_an_open_breaker, 0, "{strategy}: {seen:?}");
-        assert!(seen.probes <= seen.rests, "{strategy}: {seen:?}");
+        assert!(seen.probes > 0 && seen.probes <= seen.rests, "{strategy}: {seen:?}");
         assert_eq!(seen.answered, 10_000, "{strategy}: {seen:?}");
     }
 }
@@ -154,9 +182,29 @@ fn no_strategy_sends_more_than_the_probe_to_an_open_breaker_and_every_call_is_an
 fn a_provider_that_is_well_again_is_used_again() {
     // It is asked in turn for the first second, then by a probe after 5, 10, 20 and 40 s of rest, the last of which finds
     // it well: 23 of 100 s are left, in which it is asked in turn.
-    let seen = simulate(Strategy::RoundRobin);
+    let seen = simulate(Strategy::RoundRobin, "c");
     assert!((400..500).contains(&seen.asked["c"]), "{seen:?}");
     assert_eq!(seen.probes, 4, "{seen:?}");
+}
+
+/// The latest rest of each provider that was told and not taken yet.
+#[derive(Default)]
+struct Rests(Mutex<HashMap<String, Duration>>);
+
+impl Rests {
+    fn take(&self, provider: &str) -> Option<Duration> {
+        self.0.lock().unwrap().remove(provider)
+    }
+}
+
+impl Watch for Rests {
+    fn health_changed(&self, change: &HealthChange) {
+        if let HealthState::Resting { rest, .. } = change.state
+            && !rest.is_zero()
+        {
+            self.0.lock().unwrap().insert(change.provider.to_string(), rest);
+        }
+    }
 }
 
 #[test]
@@ -212,6 +260,8 @@ fn what_changes_is_told_and_a_machine_that_comes_back_is_asked_at_once() {
     }
     assert!(plan(1).unwrap().candidates.is_empty());
     assert_eq!(health.troubled().len(), 1);
+    health.heartbeat("a", true, at(0));
+    assert!(health.troubled().is_empty(), "it is there, whatever one of its models does");
     (1..=3).for_each(|beat| health.heartbeat("a", false, at(beat)));
     let away = plan(60).unwrap();
     assert!(away.candidates.is_empty());
@@ -221,6 +271,17 @@ fn what_changes_is_told_and_a_machine_that_comes_back_is_asked_at_once() {
     assert!(back.is_probe());
     back.succeed(at(62));
     assert!(health.troubled().is_empty());
+    // An answer is a sign of life too, and so is that nobody looks any more.
+    for sign in 0..2 {
+        (70..73).for_each(|beat| health.heartbeat("a", false, at(beat)));
+        assert!(plan(73).unwrap().candidates.is_empty());
+        match sign {
+            // A call that began before it was given up.
+            0 => router.begin(&candidate, Seed(0), at(73)).unwrap().succeed(at(73)),
+            _ => health.unwatched("a", at(73)),
+        }
+        assert_eq!(plan(73).unwrap().candidates.len(), 1);
+    }
     let expect = [
         "a/m: resting 5 s, it failed too often",
         "a/*: suspect",
@@ -228,6 +289,12 @@ fn what_changes_is_told_and_a_machine_that_comes_back_is_asked_at_once() {
         "a/*: well",
         "a/m: probing",
         "a/m: well",
+        "a/*: suspect",
+        "a/*: offline",
+        "a/*: well",
+        "a/*: suspect",
+        "a/*: offline",
+        "a/*: well",
     ];
     assert_eq!(*told.0.lock().unwrap(), expect);
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hoosh_gateway::{CallRecord, Gateway, Leg, Observer, Outcome};
 
@@ -46,6 +46,11 @@ impl App {
         });
         let metrics = before.map_or_else(|| Arc::new(Metrics::new()), |app| Arc::clone(&app.metrics));
         let router = assembly::router_after(&config, made)?;
+        for provider in router.providers() {
+            if config.routing.heartbeat.is_none() || !provider.is_local() {
+                router.health().unwatched(provider.name(), Instant::now());
+            }
+        }
         let watching: Weak<Metrics> = Arc::downgrade(&metrics);
         router.health().watch(watching);
         let mut builder = Gateway::builder(router)

@@ -219,13 +219,16 @@ impl Alias {
             let model = alias.model(reading.model());
             let before = alias.entries.len();
             let is_canary = alias.canary.is_some_and(|(canary, _)| canary == place);
-            // Where a strategy chooses, all are equal; the canary stays behind.
-            let target = if alias.strategy.is_some() && !is_canary { 0 } else { place };
+            // Where a strategy compares, all are equal; the canary stays behind. One that goes by the configuration takes
+            // them in their order.
+            let in_order = matches!(alias.strategy, None | Some(Strategy::Priority | Strategy::Direct));
+            let target = if in_order || is_canary { place } else { 0 };
             table.enter(reading, target, model, &mut alias.entries);
-            if alias.strategy.is_some() {
-                let new = &mut alias.entries[before..];
-                for entry in new {
+            for entry in &mut alias.entries[before..] {
+                if alias.strategy.is_some() {
                     entry.weight = entry.weight.saturating_mul(weight);
+                }
+                if !in_order {
                     // Among equals there is no priority either.
                     entry.priority = 0;
                 }
@@ -238,15 +241,18 @@ impl Alias {
         alias
     }
 
-    /// Enters all rules that match, the canary's first where this is one of its calls.
-    pub(super) fn enter(&self, seed: Seed, entries: &mut Vec<Entry>) {
+    /// Enters all rules that match, the canary's first where this is one of its calls. Gives the target by which the canary is
+    /// known among them, if there is one.
+    pub(super) fn enter(&self, seed: Seed, entries: &mut Vec<Entry>) -> Option<usize> {
         entries.extend_from_slice(&self.entries);
-        let Some((place, percent)) = self.canary else { return };
-        if seed.with(CANARY).fraction() * 100.0 < percent {
-            for entry in entries {
-                entry.target = if entry.target == place { 0 } else { entry.target + 1 };
-            }
+        let (place, percent) = self.canary?;
+        if seed.with(CANARY).fraction() * 100.0 >= percent {
+            return Some(place);
         }
+        for entry in entries {
+            entry.target = if entry.target == place { 0 } else { entry.target + 1 };
+        }
+        Some(0)
     }
 
     /// The place of a model, which it gets if it is new.

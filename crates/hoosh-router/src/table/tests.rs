@@ -553,6 +553,26 @@ fn group(members: &[(&str, u32)], strategy: Strategy, canary: Option<(&str, f64)
     Group { members: members.iter().map(member).collect(), strategy: Some(strategy), canary }
 }
 
+#[test]
+fn a_group_by_priority_goes_in_the_order_of_its_members_and_then_by_that_of_the_providers() {
+    let members = [("m", 1), ("n", 1)];
+    let aliases = vec![("fast".to_owned(), group(&members, Strategy::Priority, Some(("c", 50.0))))];
+    let routes = vec![Route { priority: 9, ..Route::to("a") }, Route { priority: 1, ..Route::to("b") }];
+    let table = RouteTable::new(providers(["a", "b"]), routes, aliases, vec![], &Health::default()).unwrap();
+    let planned = |seed: u64| {
+        let moment = Moment { seed: Seed(0).with(seed), ..moment(0) };
+        let plan =
+            table.plan(&Query { model: "fast", ..Query::default() }, Strategy::RoundRobin, &moment).unwrap();
+        plan.candidates.iter().map(|one| (one.to_string(), one.why.is_canary)).collect::<Vec<_>>()
+    };
+    let all: Vec<_> = (0..20).map(planned).collect();
+    let others = ["b/m", "a/m", "b/n", "a/n"].map(|name| (name.to_owned(), false));
+    let canary = ["b/c", "a/c"].map(|name| (name.to_owned(), true));
+    let (first, last) = ([&canary[..], &others[..]].concat(), [&others[..], &canary[..]].concat());
+    assert!(all.iter().all(|plan| *plan == first || *plan == last), "{all:?}");
+    assert!(all.contains(&first) && all.contains(&last));
+}
+
 /// Who is first, in so many plans of the alias `fast`.
 fn firsts(group: Group, conversation: impl Fn(u64) -> Option<Seed>) -> HashMap<String, usize> {
     let aliases = vec![("fast".to_owned(), group)];

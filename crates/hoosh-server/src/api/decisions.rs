@@ -154,6 +154,7 @@ fn candidate(candidate: &Candidate, query: &Query<'_>) -> Value {
         "pattern": pattern,
         "priority": priority,
         "weight": candidate.why.weight,
+        "canary": candidate.why.is_canary,
         "cost_usd": cost(candidate, query).map(dollars),
         "in_flight": candidate.seen.in_flight(),
         "latency_us": candidate.seen.latency().map(micros),

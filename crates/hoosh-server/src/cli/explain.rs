@@ -11,7 +11,7 @@ use clap::Args;
 use hoosh_core::HooshError;
 use hoosh_core::dialect::{Dialect, RequestLine};
 use hoosh_gateway::{Call, CallerId, Decision, Gateway, RequestId};
-use hoosh_router::{Candidate, Naming, Query, Seed, Strategy, Turn, Way};
+use hoosh_router::{Candidate, Naming, Plan, Query, Seed, Strategy, Turn, Way};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
@@ -167,6 +167,7 @@ fn row(place: usize, candidate: &Candidate, costed: &Query<'_>) -> [String; 6] {
         Way::Pattern { pattern, priority } => (format!("`{pattern}`"), priority.to_string()),
         Way::Direct => ("its name".to_owned(), "-".to_owned()),
     };
+    let because = if candidate.why.is_canary { format!("canary, {because}") } else { because };
     [
         place.to_string(),
         candidate.to_string(),
@@ -200,6 +201,12 @@ fn needs(decision: &Decision) -> String {
 /// What else decides, so that nobody takes one draw for the rule.
 fn note_chance(decision: &Decision, args: &ExplainArgs) {
     let strategy = decision.plan.strategy;
+    if has_canary(decision) {
+        note(&format!(
+            "the canary is first for its share of the seeds: this is seed {}, `--seed` shows another\n",
+            args.seed
+        ));
+    }
     if strategy.draws_lots() {
         let seed = args.seed;
         note(&format!(
@@ -221,9 +228,15 @@ fn as_json(
     if let Some(fields) = shown.as_object_mut() {
         fields.insert("read_as".to_owned(), read_as_json(naming));
         fields.insert("strategy_pattern".to_owned(), strategy_pattern.into());
-        fields.insert("draws_lots".to_owned(), decision.plan.strategy.draws_lots().into());
+        let draws_lots = decision.plan.strategy.draws_lots() || has_canary(decision);
+        fields.insert("draws_lots".to_owned(), draws_lots.into());
     }
     shown
+}
+
+fn has_canary(decision: &Decision) -> bool {
+    let Plan { candidates, resting, .. } = &decision.plan;
+    candidates.iter().chain(resting.iter().map(|one| &one.candidate)).any(|one| one.why.is_canary)
 }
 
 fn read_as_json(naming: &Naming) -> Value {

@@ -3,7 +3,7 @@
 //! Reads and tells one call at a time, so that the file may be of any length.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -87,6 +87,15 @@ pub(crate) async fn run(args: ReplayArgs, env: &Environment) -> Result<(), Failu
     let router = assembly::router(&config).map_err(crate::RunError::from)?;
     let hash = config.hash();
     let mut lines = open(&args)?;
+    // `| head` reads the beginning alone, and the exit code is about all of it.
+    let mut is_read = true;
+    let mut say = |text: &str| match if is_read { say(text) } else { Ok(()) } {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            is_read = false;
+            Ok(())
+        }
+        said => said,
+    };
     if !args.json {
         say(&format!("{BOLD}{}{PLAIN}\n", row("call", "before", "now", "because")))?;
     }

@@ -32,7 +32,7 @@ pub(crate) struct ServeArgs {
     #[arg(short, long)]
     port: Option<String>,
 
-    /// Order among providers of equal priority: priority or round_robin
+    /// Order among providers of equal priority, such as priority, round_robin, least_busy or cheapest
     #[arg(long)]
     strategy: Option<String>,
 

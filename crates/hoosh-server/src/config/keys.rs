@@ -390,7 +390,7 @@ pub(crate) const KEYS: &[Key] = &[
         path: "groups[].strategy",
         kind: Kind::Strategy,
         default: Fallback::Text("weighted"),
-        doc: "How that one is chosen; the others follow when it fails.",
+        doc: "How that one is chosen; the others follow when it fails. `priority` and `direct` take them in the order of `models`.",
     },
     Key {
         path: "groups[].weights",

@@ -24,6 +24,10 @@ pub(crate) enum Denied {
     Wrong,
 }
 
+/// Bytes of a key's digest in its caller's name: 12. What callers keep from each other hangs on it, so that no two keys may share
+/// it, not even by a search for such a pair.
+const NAME_BYTES: usize = 12;
+
 /// The caller where everybody may call.
 const ANYBODY: &str = "anonymous";
 
@@ -34,7 +38,7 @@ impl Keys {
         let named = |token: &SecretString| {
             let digest = digest_of(token.expose_secret());
             let mut name = String::from("key-");
-            for byte in &digest[..4] {
+            for byte in &digest[..NAME_BYTES] {
                 let _written = write!(name, "{byte:02x}"); // A String takes every write.
             }
             (digest, CallerId::new(name))
