@@ -407,3 +407,60 @@ pub const DUPLICATE_BYTES_MIN: usize = 256;
 
 /// Shortest result of a tool that is left out where the same call was made later: 128 bytes, twice the note in its place.
 pub const STALE_RESULT_BYTES_MIN: usize = 128;
+
+/// Names whose rate limits are counted at once: 65,536, some 30 MiB. A name is forgotten when it has recovered, so that these
+/// are those active within the longest period of their limits.
+pub const RATE_NAMES_MAX: usize = 65_536;
+
+/// Names up to which nobody looks for recovered ones: 64. To look at so few is not worth it.
+pub const RATE_NAMES_SWEPT_MIN: usize = 64;
+
+/// Calls of one name whose tokens can still be corrected: 4,096. Each correction goes through all of them, some 10 µs for so
+/// many. Beyond it the oldest keeps its estimate: what it took less is not given back.
+pub const RATE_OPEN_MAX: usize = 4_096;
+
+/// When those are told to come back who are refused because others of theirs run: in 1 s, when most such calls are over.
+pub const CONCURRENCY_HINT: Duration = Duration::from_secs(1);
+
+/// API keys that are kept, those that have ended among them: 100,000, some 70 MiB with all their lists empty. All of them are in
+/// memory, so that to look one up waits for nothing.
+pub const KEYS_MAX: usize = 100_000;
+
+/// Prefixes that are drawn until one is nobody's: 8. With as many keys as may be, one in a billion is taken.
+pub const KEY_PREFIX_TRIES_MAX: u32 = 8;
+
+/// Longest time that a key which was rotated still works: 30 days. One that is in use after that was never replaced.
+pub const KEY_OVERLAP_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Shortest secret under which keys are hashed: 32 bytes, the output of SHA-256 (RFC 2104, 3).
+pub const PEPPER_BYTES_MIN: usize = 32;
+
+/// Entries in each list of what a caller may do: 256. Patterns say more with fewer.
+pub const GRANT_ENTRIES_MAX: usize = 256;
+
+/// Longest name in it, of a pool or the key itself: 256 bytes, as long as a model's. It goes into logs and headers.
+pub const GRANT_NAME_BYTES_MAX: usize = 256;
+
+/// Most metadata of one key: 4 KiB. It is for finding keys again and no database.
+pub const GRANT_METADATA_BYTES_MAX: usize = 4 << 10;
+
+/// Longest time that the store of keys waits for another process that writes to it: 5 s, then it says so.
+pub const KEY_STORE_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Longest signed token (JWT) that is read: 16 KiB, what servers take of all headers. One with a hundred groups has some 6 KiB.
+pub const JWT_BYTES_MAX: usize = 16 << 10;
+
+/// Keys that a token which names none is checked with: 8. An RSA signature takes some 30 µs, a wrong one too.
+pub const JWT_KEYS_TRIED_MAX: usize = 8;
+
+/// How far the clocks of who makes tokens and who checks them may differ by default: 60 s.
+pub const JWT_LEEWAY: Duration = Duration::from_secs(60);
+
+/// Most that may be allowed for that: 5 min ("usually no more than a few minutes", RFC 7519, 4.1.4).
+pub const JWT_LEEWAY_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Longest set of keys for tokens that is read: 256 KiB. Large issuers publish some 10 KiB.
+pub const JWKS_BYTES_MAX: usize = 256 << 10;
+
+/// Keys of such a set that are kept: 64. Issuers publish two to ten.
+pub const JWKS_KEYS_MAX: usize = 64;
