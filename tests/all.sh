@@ -17,6 +17,9 @@ fi
 # The promises run the binary, so it is built before them.
 cargo build --locked -p hoosh-server --bin hoosh
 cargo test --locked --workspace --all-features --quiet
+# Every order in which two and three threads can meet over the books.
+RUSTFLAGS="${RUSTFLAGS-} --cfg loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/loom" \
+    cargo test --locked --quiet -p hoosh-budget --test loom
 python3 tests/layers.py
 
 # Some ten seconds for each wire form's laws, the same inputs every time; `just fuzz` looks longer and elsewhere.

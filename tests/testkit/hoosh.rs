@@ -41,6 +41,22 @@ pub fn finished(arguments: &[&str]) -> Output {
     output.unwrap()
 }
 
+/// Starts the program in a folder, its log in a file there.
+fn spawn(folder: &TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
+    let log = std::fs::File::create(folder.path().join("log")).unwrap();
+    Command::new(binary())
+        .arg("serve")
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
 impl Hoosh {
     /// Starts one with this configuration on a free port and waits until it answers. The text is what follows a
     /// `[server]` section of bind and port: keys of that section first, then others.
@@ -63,21 +79,18 @@ impl Hoosh {
     }
 
     async fn serve(folder: TempDir, port: u16, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let child = Command::new(binary())
-            .arg("serve")
-            .args(arguments)
-            .env_clear()
-            .envs(environment.iter().copied())
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let child = spawn(&folder, arguments, environment);
         let mut hoosh = Self { child, port, folder };
         hoosh.wait_until_up().await;
         hoosh
+    }
+
+    /// Ends one that was started with a configuration by this signal, and starts it again in the same folder.
+    pub async fn restart_after(&mut self, signal: &str) {
+        self.signal(signal);
+        self.ended().await;
+        self.child = spawn(&self.folder, &["--config", "other.toml"], &[]);
+        self.wait_until_up().await;
     }
 
     async fn wait_until_up(&mut self) {

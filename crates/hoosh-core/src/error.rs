@@ -35,6 +35,14 @@ pub enum HooshError {
     /// Every candidate failed, or one failed in a way that no other can mend.
     #[error("{}", Attempts(.0))]
     Upstream(Vec<UpstreamFailure>),
+    /// A pool that the call is charged to has not enough left.
+    #[error("{reason}")]
+    Exhausted {
+        /// Which, and what it has.
+        reason: String,
+        /// When it may be enough again. `None`: never, as it stands.
+        after: Option<Duration>,
+    },
     /// The call's time ran out before anybody answered.
     #[error("no answer within {} s", .0.as_secs_f32())]
     Deadline(Duration),
@@ -201,6 +209,12 @@ impl From<&HooshError> for Problem {
                 let message = format!("{error}; leave them out, or send `x-hoosh-fidelity: report`");
                 Self::new(ProblemKind::InvalidRequest, "not_expressible", message)
             }
+            // OpenAI's word for it (platform.openai.com/docs/guides/error-codes, read 2026-11-24), which its clients do not try
+            // again at once.
+            HooshError::Exhausted { reason, after } => Self {
+                retry_after: *after,
+                ..Self::new(ProblemKind::RateLimited, "insufficient_quota", reason.clone())
+            },
             HooshError::Deadline(limit) => Self::new(
                 ProblemKind::Timeout,
                 "deadline_exceeded",

@@ -374,6 +374,23 @@ pub const WAITING_COMMENT_INTERVAL: Duration = Duration::from_secs(15);
 /// with one is how long its answers take.
 pub const IDLE_LINES_MAX: usize = 256;
 
+/// Tokens that an answer is held for whose call names no most: 4,096, what most answers keep below. What it does not take is
+/// given back; where a hard pool limits it, it is held to this.
+pub const BUDGET_ANSWER_TOKENS: u64 = 4_096;
+
+/// How long an amount is held for a call that nobody settles: an hour, longer than any answer may take by default.
+pub const BUDGET_LEASE_TIME: Duration = Duration::from_secs(3_600);
+
+/// How often reservations that nobody settled are let go of, and usage that is too old: every 10 s. A lease is an hour, and a
+/// refusal looks for itself.
+pub const LEDGER_TIDY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Pools on one page of `GET /v1/tokens/pools`: 1,000, some 300 KiB.
+pub const POOLS_SHOWN_MAX: usize = 1_000;
+
+/// When to ask again where others hold what would be enough: 1 s, in which some call ends.
+pub const BUDGET_RETRY_HINT: Duration = Duration::from_secs(1);
+
 /// Listeners of `GET /v1/events` at once: 64. Each is woken by each event, on the task of the call that tells it.
 pub const EVENT_LISTENERS_MAX: usize = 64;
 
@@ -464,3 +481,96 @@ pub const JWKS_BYTES_MAX: usize = 256 << 10;
 
 /// Keys of such a set that are kept: 64. Issuers publish two to ten.
 pub const JWKS_KEYS_MAX: usize = 64;
+/// Pools that a configuration defines at most: 10,000, a pool for each key of a large house.
+pub const POOLS_DEFINED_MAX: usize = 10_000;
+
+/// Pools that templates make at most, one for each user or agent seen: 65,536, some 40 MiB with long names.
+///
+/// Who comes beyond it is refused until a pool that has spent nothing in its window can go. One that has spent is never
+/// forgotten: its user would begin anew.
+pub const POOLS_MADE_MAX: usize = 65_536;
+
+/// How often it is looked for pools that can go while there is no room for another one: every second. Each look goes through
+/// all of them, and a flood of new names must not cause one each.
+pub const POOLS_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Pools above each other: 8. Organisation, division, department, team, project, key and two to spare.
+pub const POOL_DEPTH_MAX: usize = 8;
+
+/// Pools that one call is charged to, parents among them: 32. All are looked at in one step, under one lock.
+pub const POOLS_PER_CALL_MAX: usize = 32;
+
+/// Longest name of a pool: 256 bytes, as of a model, which may have one.
+pub const POOL_NAME_BYTES_MAX: usize = 256;
+
+/// Longest kind of a pool: 32 bytes. It is a word like `team`.
+pub const POOL_KIND_BYTES_MAX: usize = 32;
+
+/// Thresholds of one pool: 8. What is beyond nobody acts upon differently.
+pub const POOL_ALERTS_MAX: usize = 8;
+
+/// Closed windows of one pool that are kept in memory: 8, a week of days and a day to spare. A ledger on disk keeps all.
+pub const POOL_WINDOWS_KEPT_MAX: usize = 8;
+
+/// Parts in which a rolling window moves on: 60. What was spent counts up to a sixtieth longer than it must; finer parts would
+/// take more memory for each pool.
+pub const ROLLING_BUCKETS: u32 = 60;
+
+/// Shortest rolling window: 1 s, so that its parts are some milliseconds, as fine as time is told.
+pub const ROLLING_WINDOW_MIN: Duration = Duration::from_secs(1);
+
+/// Longest rolling window: 366 days, a year.
+pub const ROLLING_WINDOW_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Reservations open at once: 65,536, eight times the connections that are served. Agents may hold some without one.
+pub const RESERVATIONS_MAX: usize = 65_536;
+
+/// Longest time until a reservation has to be renewed or settled: 24 h, what a batch may take. Who forgets one would hold its
+/// amount for ever.
+pub const RESERVATION_LEASE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Settled calls whose names are remembered, so that a second settle is told from one of an unknown call: 65,536, a minute of
+/// a thousand calls a second. Beyond it both change nothing, but the answer is "unknown".
+pub const SETTLED_REMEMBERED_MAX: usize = 65_536;
+
+/// Expired reservations that can still be settled late: 4,096. They expire only where somebody died or forgot.
+pub const EXPIRED_REMEMBERED_MAX: usize = 4_096;
+
+/// Longest time that a settlement waits for others to be written to disk with it: 5 ms. That much is lost at most where the
+/// process is killed, unless the ledger is strict.
+pub const JOURNAL_LINGER: Duration = Duration::from_millis(5);
+
+/// Rows that are written at once without waiting for more: 256. A transaction of so many costs little more than one of one.
+pub const JOURNAL_GROUP_ROWS: usize = 256;
+
+/// Most rows of one transaction: 4,096, some 50 ms of writing. Who comes while it is written waits for the next.
+pub const JOURNAL_BATCH_ROWS_MAX: usize = 4_096;
+
+/// Rows that may wait to be written: 65,536, some 50 MiB, three seconds of writing. Then nothing is reserved any more; calls under way
+/// still settle, and there are at most as many of them as reservations.
+pub const JOURNAL_ROWS_MAX: usize = 65_536;
+
+/// First wait after a transaction that failed: 100 ms, then twice as long each time.
+pub const JOURNAL_RETRY_FIRST: Duration = Duration::from_millis(100);
+
+/// Longest wait between two tries of a transaction: 5 s, soon after somebody has made room on a full disk.
+pub const JOURNAL_RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Tries to write what is left when the ledger is closed: 5, some three seconds. A stop must not hang on a broken disk.
+pub const JOURNAL_CLOSE_TRIES: u32 = 5;
+
+/// Longest wait for another program that has the ledger's file locked, a shell of SQLite: 500 ms. Then it counts as a failure, which
+/// is tried again.
+pub const LEDGER_LOCK_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// Questions to the usage log that may wait for one another: 64. Each may read for a second.
+pub const USAGE_QUESTIONS_MAX: usize = 64;
+
+/// Rows of the usage log on one page: 1,000, some MiB of JSON.
+pub const USAGE_PAGE_ROWS_MAX: usize = 1_000;
+
+/// Sums that one question to the usage log is answered with: 10,000, a sum for each key of a large house. The largest are given.
+pub const USAGE_SUMS_MAX: usize = 10_000;
+
+/// Rows of the usage log that are deleted at once: 5,000, some 20 ms in which nothing else is written.
+pub const USAGE_FORGET_ROWS: usize = 5_000;

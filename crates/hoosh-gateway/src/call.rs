@@ -45,6 +45,10 @@ pub struct Call {
     pub max_cost: Option<NanoUsd>,
     /// The conversation it belongs to, which goes to the same candidate among equals.
     pub session: Option<String>,
+    /// The person it is made for, as its caller names them: the pool `user:NAME` is charged too, if there is one.
+    pub user: Option<String>,
+    /// The program that makes it, of several with the same key: the pool `agent:NAME` is charged too, if there is one.
+    pub agent: Option<String>,
     /// Its place in line where it has to wait.
     pub tier: Tier,
     /// Where it is in line is put there, for whoever wants to know; `None`: nobody does.
@@ -66,6 +70,8 @@ pub struct Call {
     /// The body decoded, when a candidate needs that for the first time. Boxed, since most never are.
     decoded: OnceLock<Box<Result<InferenceRequest, InvalidRequest>>>,
     is_for_us_alone: OnceLock<bool>,
+    /// The most tokens that the answer may have, where its budget allows no more.
+    answer_max: OnceLock<u64>,
 }
 
 /// What only this gateway writes, for itself to read again: how signatures of other makers begin, plain and in base64, and
@@ -120,6 +126,8 @@ impl Call {
             local_only: false,
             max_cost: None,
             session: None,
+            user: None,
+            agent: None,
             tier: Tier::default(),
             place: None,
             cache: CacheControl::ANY,
@@ -131,6 +139,7 @@ impl Call {
             responses: None,
             decoded: OnceLock::new(),
             is_for_us_alone: OnceLock::new(),
+            answer_max: OnceLock::new(),
         })
     }
 
@@ -232,6 +241,16 @@ impl Call {
         *self
             .is_for_us_alone
             .get_or_init(|| is_conversation && (is_marked() || is_anthropic && has_unsigned(&self.body)))
+    }
+
+    /// Lets the answer have no more tokens than these. The first limit stays.
+    pub(crate) fn limit_answer(&self, most: u64) {
+        self.answer_max.get_or_init(|| most);
+    }
+
+    /// The most tokens that the answer may have, where its budget allows no more than that.
+    pub(crate) fn answer_max(&self) -> Option<u64> {
+        self.answer_max.get().copied()
     }
 
     /// Looks up the conversation that the request goes on from.

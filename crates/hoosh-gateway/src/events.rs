@@ -469,6 +469,7 @@ fn word(error: &HooshError) -> &'static str {
         HooshError::Lossy(_) => "not_expressible",
         HooshError::Resting { .. } => "resting",
         HooshError::Upstream(failures) => failures.last().map_or("no_candidate", |last| last.kind.as_str()),
+        HooshError::Exhausted { .. } => "exhausted",
         HooshError::Deadline(_) => "deadline",
     }
 }

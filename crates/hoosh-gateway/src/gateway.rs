@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
+use hoosh_budget::TokenBudget;
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{
     ContextPolicy, ContextWish, FailureKind, Fidelity, FidelityNote, HooshError, LlmProvider, ModelInfo,
@@ -18,6 +19,7 @@ use hoosh_router::{
 use http::HeaderMap;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::budget;
 use crate::cache::{CacheUse, Embedding, Found, Looked, ResponseCache};
 use crate::call::Call;
 use crate::context::{self, Edited, Fit, Gap};
@@ -52,6 +54,8 @@ pub struct Gateway {
     /// Answers that are given again; `None`: every call is asked.
     cache: Option<Arc<ResponseCache>>,
     decisions: Arc<Decisions>,
+    /// What calls may spend; `None`: as much as they want.
+    budget: Option<TokenBudget>,
     /// Which configuration this is, in the decisions.
     configuration: Option<Arc<str>>,
     /// Whether it has more to say against a candidate than a query can, for some calls at least.
@@ -122,6 +126,7 @@ pub struct GatewayBuilder {
     lines: Vec<(String, LineLimits)>,
     cache: Option<Arc<ResponseCache>>,
     decisions: Arc<Decisions>,
+    budget: Option<TokenBudget>,
     configuration: Option<Arc<str>>,
     kept: Kept,
 }
@@ -162,6 +167,7 @@ impl Gateway {
             lines: Vec::new(),
             cache: None,
             decisions: Arc::default(),
+            budget: None,
             configuration: None,
             kept: Kept::default(),
         }
@@ -180,6 +186,7 @@ impl Gateway {
     pub async fn call(&self, mut call: Call) -> Result<Reply, HooshError> {
         call.recall(&self.responses);
         let mut settlement = Settlement::open(&call, Arc::clone(&self.observers));
+        settlement.booked_in(self.budget.as_ref());
         match self.run(&call, &mut settlement).await {
             Ok(Answered { answer, head, held, by }) => {
                 let dialect = call.dialect;
@@ -208,6 +215,9 @@ impl Gateway {
         if !decision.plan.is_empty() || !decision.plan.passed_over.is_empty() {
             settlement.decided(&decision);
             self.decisions.keep(&decision);
+        }
+        if let Some(pools) = self.budget.as_ref().filter(|_| !decision.plan.is_empty()) {
+            settlement.holds(budget::hold(pools, call, &decision.plan).await?);
         }
         let budget = self.retries.of(&call.caller);
         let mut asked = match decision.plan.is_empty() {
@@ -388,6 +398,11 @@ impl Gateway {
         }
         let near = || self.router.near(query.model);
         decision.plan.clone().or_nobody(query.model, near).map_err(HooshError::from).map(|_| decision)
+    }
+
+    /// The pools that calls are held to, if there are any.
+    pub fn budget(&self) -> Option<&TokenBudget> {
+        self.budget.as_ref()
     }
 
     /// The decisions that are kept.
@@ -870,6 +885,13 @@ impl GatewayBuilder {
         self
     }
 
+    /// Holds calls to the pools of a budget. Default: they may spend as much as they want.
+    #[must_use]
+    pub fn budget(mut self, budget: TokenBudget) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
     /// Where decisions are kept. Default: a place of its own.
     #[must_use]
     pub fn decisions(mut self, decisions: Arc<Decisions>) -> Self {
@@ -907,6 +929,7 @@ impl GatewayBuilder {
             retries,
             cache: self.cache,
             decisions: self.decisions,
+            budget: self.budget,
             configuration: self.configuration,
             objects: self.fidelity == Fidelity::Strict || router.table().objects(),
             router,

@@ -126,6 +126,7 @@ fn goes_as_it_is(call: &Call, candidate: &Candidate) -> bool {
         && !(may_be_continued && call.dialect.operation() == Operation::Inference)
         && !(repeats_model && *candidate.model != *call.head.model)
         && call.history().is_none()
+        && call.answer_max().is_none()
         && !call.head.json_list
         && !call.is_for_us_alone()
 }

@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod budget;
 mod cache;
 mod call;
 mod context;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hoosh_budget::{Reservation, TokenBudget};
 use hoosh_core::catalog::Catalog;
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{
@@ -13,6 +14,7 @@ use hoosh_core::{
 use hoosh_router::{Candidate, LetGo};
 use tokio::time::Instant;
 
+use crate::budget;
 use crate::cache::{CacheUse, Found, Keeping};
 use crate::call::{Call, CallerId, RequestId};
 use crate::context::ContextReceipt;
@@ -138,6 +140,9 @@ pub(crate) struct Settlement {
     keeping: Option<Box<Keeping>>,
     /// The decision that the call goes by, which is told its end.
     decision: Option<Arc<Decision>>,
+    /// Where it is booked, and what it holds there of its pools.
+    budget: Option<TokenBudget>,
+    reservation: Option<Reservation>,
 }
 
 // === impl FailedAttempt ===
@@ -210,6 +215,8 @@ impl Settlement {
             provider: None,
             keeping: None,
             decision: None,
+            budget: None,
+            reservation: None,
             asked: AtomicUsize::new(0),
         }
     }
@@ -217,6 +224,16 @@ impl Settlement {
     /// It was decided who is asked.
     pub(crate) fn decided(&mut self, decision: &Arc<Decision>) {
         self.decision = Some(Arc::clone(decision));
+    }
+
+    /// It is booked here.
+    pub(crate) fn booked_in(&mut self, budget: Option<&TokenBudget>) {
+        self.budget = budget.cloned();
+    }
+
+    /// It holds this of its pools, until it is settled.
+    pub(crate) fn holds(&mut self, reservation: Option<Reservation>) {
+        self.reservation = reservation;
     }
 
     /// One more candidate is asked.
@@ -373,12 +390,13 @@ impl Settlement {
         if let Some(keeping) = self.keeping.take() {
             keeping.end(&record);
         }
+        budget::book(self.budget.as_ref(), self.reservation.take(), &record);
         self.observers.iter().for_each(|observer| observer.call_settled(&record));
     }
 }
 
 /// What that usage costs there, if both are known.
-fn cost(provider: &dyn LlmProvider, model: &str, usage: Option<&Usage>) -> Option<NanoUsd> {
+pub(crate) fn cost(provider: &dyn LlmProvider, model: &str, usage: Option<&Usage>) -> Option<NanoUsd> {
     // A model on this machine has no price per token; what it costs is counted elsewhere, in seconds.
     if provider.is_local() {
         return usage.map(|_| NanoUsd(0));

@@ -9,6 +9,7 @@ pub(crate) mod gemini;
 mod health;
 mod models;
 pub(crate) mod ollama;
+pub(crate) mod pools;
 pub(crate) mod queue;
 pub(crate) mod reload;
 mod waiting;

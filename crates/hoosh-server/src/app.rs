@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use hoosh_budget::PoolTree;
 use hoosh_gateway::{CallRecord, Gateway, Leg, Observer, Outcome};
 
 use crate::RunError;
 use crate::assembly::{self, Before};
+use crate::books::Books;
 use crate::config::{Config, ModelGroup};
 use crate::http::auth::Keys;
 use crate::http::cors::Cors;
@@ -24,6 +26,8 @@ pub(crate) struct App {
     pub(crate) heartbeat: Option<Duration>,
     /// How often remote ones that are let alone because they failed are asked whether they are well.
     pub(crate) probe: Option<Duration>,
+    /// What calls have spent. Open from the first configuration with pools on, whether or not the one in use has any.
+    pub(crate) books: Option<Books>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) keys: Keys,
     pub(crate) cors: Cors,
@@ -69,6 +73,10 @@ impl App {
                 .events(app.gateway.event_bus().clone())
                 .decisions(Arc::clone(app.gateway.decisions()));
         }
+        let books = books(&config, before)?;
+        if let Some(books) = books.as_ref().filter(|_| !config.pools.is_empty()) {
+            builder = builder.budget(books.budget().clone());
+        }
         for provider in &config.providers {
             builder = builder.queue(provider.name(), provider.queue);
         }
@@ -76,6 +84,7 @@ impl App {
             gateway: builder.build(),
             heartbeat: config.routing.heartbeat,
             probe: config.routing.probe,
+            books,
             metrics,
             keys: Keys::new(&config.auth.tokens),
             cors: Cors::new(&config.server.cors_origins),
@@ -87,6 +96,17 @@ impl App {
             config_hash: config.hash(),
             config,
         })
+    }
+}
+
+/// The books under a configuration: opened once somebody has pools.
+fn books(config: &Config, before: Option<&App>) -> Result<Option<Books>, RunError> {
+    // Checked when the configuration was read.
+    let pools = || PoolTree::new(config.pools.clone()).unwrap_or_default();
+    match before.and_then(|app| app.books.as_ref()) {
+        Some(books) => Ok(Some(books.reconfigured(&config.budget, pools()))),
+        None if config.pools.is_empty() => Ok(None),
+        None => Ok(Some(Books::open(&config.budget, &pools())?)),
     }
 }
 

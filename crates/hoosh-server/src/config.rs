@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use figment::value::{Dict, Value};
+use hoosh_budget::TokenPool;
 use hoosh_core::{ContextRule, Fidelity};
 use hoosh_gateway::{Fallbacks, LineLimits, SemanticSettings};
 use hoosh_providers::ProviderSettings;
@@ -56,6 +57,10 @@ pub struct Config {
     pub aliases: BTreeMap<String, Vec<String>>,
     /// Names that stand for several models, one of which is chosen.
     pub groups: Vec<ModelGroup>,
+    /// What calls may spend.
+    pub pools: Vec<TokenPool>,
+    /// Where it is kept what they have.
+    pub budget: Budget,
     /// Order among providers of equal priority for models that match a pattern.
     pub strategies: BTreeMap<String, Strategy>,
     /// The file that it was read from, if there is one.
@@ -106,6 +111,25 @@ pub struct Server {
     pub cors_origins: Vec<String>,
     /// When the configuration is read again.
     pub reload: ReloadMode,
+}
+
+/// Where it is kept what calls have spent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budget {
+    /// The ledger.
+    pub ledger: LedgerPlace,
+    /// How long rows of the usage log are kept. `None`: for ever.
+    pub keep: Option<Duration>,
+}
+
+/// Where a ledger is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum LedgerPlace {
+    /// In the process, whose end it does not outlive.
+    #[default]
+    Memory,
+    /// In a file.
+    File(String),
 }
 
 /// When the configuration is read again.
@@ -294,6 +318,8 @@ impl Default for Config {
             auth: Auth::default(),
             aliases: BTreeMap::new(),
             groups: Vec::new(),
+            pools: Vec::new(),
+            budget: Budget::default(),
             strategies: BTreeMap::new(),
             file: None,
             sources: Vec::new(),
@@ -313,6 +339,12 @@ impl Default for Server {
 impl Default for Routing {
     fn default() -> Self {
         resolve::default_routing()
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        resolve::default_budget()
     }
 }
 

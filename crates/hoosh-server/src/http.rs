@@ -24,6 +24,10 @@ pub(crate) const X_HOOSH_PRIVACY: HeaderName = HeaderName::from_static("x-hoosh-
 pub(crate) const X_HOOSH_MAX_COST: HeaderName = HeaderName::from_static("x-hoosh-max-cost");
 /// The conversation that a call belongs to.
 pub(crate) const X_HOOSH_SESSION: HeaderName = HeaderName::from_static("x-hoosh-session");
+/// The person that a call is made for, for its pool.
+pub(crate) const X_HOOSH_USER: HeaderName = HeaderName::from_static("x-hoosh-user");
+/// The program that makes a call, for its pool.
+pub(crate) const X_HOOSH_AGENT: HeaderName = HeaderName::from_static("x-hoosh-agent");
 /// The tier of a call where it has to wait in line.
 pub(crate) const X_HOOSH_PRIORITY: HeaderName = HeaderName::from_static("x-hoosh-priority");
 /// How long a call waited in line, in milliseconds.

@@ -6,6 +6,7 @@
 mod api;
 mod app;
 mod assembly;
+mod books;
 pub mod cli;
 pub mod config;
 mod discover;
@@ -34,6 +35,9 @@ pub enum RunError {
     /// Providers or routes cannot be put together.
     #[error(transparent)]
     Assembly(#[from] AssemblyErrors),
+    /// The ledger cannot be opened.
+    #[error("[budget] ledger: {0}")]
+    Ledger(#[from] hoosh_budget::OpenError),
     /// The table of paths cannot be compiled, which is a bug.
     #[error("path table: {0}")]
     Table(String),

@@ -37,6 +37,8 @@ pub(crate) enum Endpoint {
     EndpointsHealth,
     /// How the lines before the providers are.
     QueueStatus,
+    /// How the pools stand.
+    Pools,
     /// What was decided for a call.
     Decision,
     /// What was decided for the latest calls.
@@ -86,6 +88,7 @@ const TABLE: &[(Method, &str, Endpoint)] = &[
     (Method::GET, "/v1/health/providers", Endpoint::ProvidersHealth),
     (Method::GET, "/v1/health/endpoints", Endpoint::EndpointsHealth),
     (Method::GET, "/v1/queue/status", Endpoint::QueueStatus),
+    (Method::GET, "/v1/tokens/pools", Endpoint::Pools),
     (Method::GET, "/v1/decisions", Endpoint::Decisions),
     (Method::GET, "/v1/decisions/{*id}", Endpoint::Decision),
     (Method::POST, "/v1/admin/reload", Endpoint::Reload),

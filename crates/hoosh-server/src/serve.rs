@@ -26,7 +26,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{self, anthropic, cache, decisions, events, gemini, ollama, queue};
+use crate::api::{self, anthropic, cache, decisions, events, gemini, ollama, pools, queue};
 use crate::app::App;
 use crate::http::body::{ResponseBody, Stopping};
 use crate::http::cors::Cors;
@@ -71,6 +71,7 @@ pub(crate) async fn serve(
     let _end_beside = over.clone().drop_guard();
     beside.spawn(over.clone().run_until_cancelled_owned(heartbeats(live.apps())));
     beside.spawn(over.clone().run_until_cancelled_owned(probes(live.apps())));
+    beside.spawn(over.clone().run_until_cancelled_owned(tidiness(live.apps())));
     beside.spawn(over.clone().run_until_cancelled_owned(reload::at_hangups(Arc::clone(&live), hangups)));
     beside.spawn(over.clone().run_until_cancelled_owned(reload::at_changes(Arc::clone(&live))));
     beside.spawn(over.clone().run_until_cancelled_owned(warm::warm(live.apps())));
@@ -132,6 +133,20 @@ async fn heartbeats(apps: watch::Receiver<Arc<App>>) {
 /// The same for remote ones that are let alone because they failed.
 async fn probes(apps: watch::Receiver<Arc<App>>) {
     at_intervals(apps, |app| app.probe, |app| Box::pin(async move { app.gateway.probe().await })).await;
+}
+
+/// Lets go of what calls hold that nobody settled, and of usage that is older than it is kept.
+async fn tidiness(apps: watch::Receiver<Arc<App>>) {
+    let interval: fn(&App) -> Option<Duration> =
+        |app| app.books.as_ref().map(|_| limits::LEDGER_TIDY_INTERVAL);
+    let tidy: fn(Arc<App>) -> BoxFuture<'static, ()> = |app| {
+        Box::pin(async move {
+            if let Some(books) = &app.books {
+                books.tidy(app.config.budget.keep).await;
+            }
+        })
+    };
+    at_intervals(apps, interval, tidy).await;
 }
 
 /// Does something again and again, one after the other, as often as the configuration in use says.
@@ -309,6 +324,7 @@ async fn route(
         Endpoint::OllamaVersion => Ok(ollama::version()),
         Endpoint::EndpointsHealth => Ok(api::endpoints_health(app)),
         Endpoint::QueueStatus => Ok(queue::status(app)),
+        Endpoint::Pools => pools::status(app, request.uri().query()).await,
         Endpoint::Decisions => decisions::decisions(app, &caller, request.uri().query()).await,
         Endpoint::Decision => decisions::decision(app, &caller, rest.unwrap_or_default()),
         Endpoint::Events => events::listen(app, request.uri().query()),

@@ -33,6 +33,11 @@ pub(super) async fn ask(
     }
     // What is kept, and repeated in the answer, is what was asked.
     let sent = edited.map_or(request, |edited| &edited.request);
+    let limited = call.answer_max().map(|most| InferenceRequest {
+        max_tokens: Some(sent.max_tokens.map_or(most, |asked| asked.min(most))),
+        ..sent.clone()
+    });
+    let sent = limited.as_ref().unwrap_or(sent);
     if !call.head.stream {
         let mut reply = candidate.provider.infer(&candidate.model, sent).await?;
         let counted = || count::usage(&candidate.model, sent, &count::written(&reply.choices));

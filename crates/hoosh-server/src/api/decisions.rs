@@ -194,7 +194,7 @@ pub(crate) fn cost(candidate: &Candidate, query: &Query<'_>) -> Option<NanoUsd> 
 }
 
 /// An amount as a header has it: `0.05`.
-fn dollars(amount: NanoUsd) -> String {
+pub(super) fn dollars(amount: NanoUsd) -> String {
     amount.to_string().trim_start_matches('$').to_owned()
 }
 

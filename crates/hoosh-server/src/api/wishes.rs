@@ -1,13 +1,14 @@
 //! What the headers of a call ask of us.
 
-use hoosh_core::{ContextWish, Fidelity, NanoUsd};
+use hoosh_core::{ContextWish, Fidelity, NanoUsd, limits};
 use hoosh_gateway::Call;
 use hoosh_router::Tier;
 use http::{HeaderMap, HeaderName};
 
 use crate::http::error::ServerError;
 use crate::http::{
-    X_HOOSH_CONTEXT, X_HOOSH_FIDELITY, X_HOOSH_MAX_COST, X_HOOSH_PRIORITY, X_HOOSH_PRIVACY, X_HOOSH_SESSION,
+    X_HOOSH_AGENT, X_HOOSH_CONTEXT, X_HOOSH_FIDELITY, X_HOOSH_MAX_COST, X_HOOSH_PRIORITY, X_HOOSH_PRIVACY,
+    X_HOOSH_SESSION, X_HOOSH_USER,
 };
 
 /// Longest name of a conversation: 256 bytes, four UUIDs.
@@ -22,6 +23,8 @@ pub(crate) struct Wishes {
     session: Option<String>,
     tier: Tier,
     context: Option<ContextWish>,
+    user: Option<String>,
+    agent: Option<String>,
 }
 
 // === impl Wishes ===
@@ -63,14 +66,23 @@ impl Wishes {
                 "`refuse`, `drop_oldest`, `keep_last` or `keep_last=N`, `middle_out` or `summarise`";
             wishes.context = Some(ContextWish::parse(context).ok_or(bad("x-hoosh-context", expected))?);
         }
+        let name = |header: &HeaderName, called: &'static str| match text(header) {
+            Some(name) if name.is_empty() || name.len() > limits::POOL_NAME_BYTES_MAX => {
+                Err(bad(called, "a name of 1 to 256 bytes of ASCII"))
+            }
+            name => Ok(name.map(str::to_owned)),
+        };
+        wishes.user = name(&X_HOOSH_USER, "x-hoosh-user")?;
+        wishes.agent = name(&X_HOOSH_AGENT, "x-hoosh-agent")?;
         Ok(wishes)
     }
 
     /// Puts them onto the call.
     pub(crate) fn put(self, call: &mut Call) {
-        let Self { fidelity, local_only, max_cost, session, tier, context } = self;
+        let Self { fidelity, local_only, max_cost, session, tier, context, user, agent } = self;
         (call.fidelity, call.local_only, call.max_cost) = (fidelity, local_only, max_cost);
         (call.session, call.tier, call.context) = (session, tier, context);
+        (call.user, call.agent) = (user, agent);
     }
 }
 

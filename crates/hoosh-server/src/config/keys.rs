@@ -68,6 +68,18 @@ pub(crate) enum Kind {
     Context,
     /// A list of ways to make prompts shorter.
     Compress,
+    /// A pool of a budget: a kind and a name.
+    Pool,
+    /// When a pool begins anew.
+    Window,
+    /// What happens when a pool has not enough left.
+    PoolMode,
+    /// An amount of US dollars.
+    Dollars,
+    /// A time zone.
+    TimeZone,
+    /// A list of percents.
+    Percents,
     /// A kind of provider.
     ProviderType,
 }
@@ -412,6 +424,72 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "Its share.",
     },
     Key {
+        path: "budget.ledger",
+        kind: Kind::Path,
+        default: Fallback::Text("hoosh-ledger.db"),
+        doc: "The file in which it is kept what calls have spent, and a row for each call, from the first `[[pools]]` on; or \
+              `memory`, which a restart forgets. What a call took is on disk at most 5 ms after its end; a killed process may \
+              lose that. One process may have it open.",
+    },
+    Key {
+        path: "budget.keep_days",
+        kind: Kind::Whole { min: 0, max: 36_500 },
+        default: Fallback::Whole(400),
+        doc: "How long rows of calls are kept: 400 days, a year and a month. 0: for ever.",
+    },
+    Key {
+        path: "pools[].name",
+        kind: Kind::Pool,
+        default: Fallback::Required,
+        doc: "Whose it is, as `kind:name`. Calls are charged to `key:` with the name of their key, `user:` and `agent:` as they \
+              say it in `x-hoosh-user` and `x-hoosh-agent`, and `model:` as they ask for it, where there is such a pool; other \
+              kinds (`team:`, `organisation:`) through `parent`. The name `*` stands for each of its kind that has no pool \
+              of its own.",
+    },
+    Key {
+        path: "pools[].parent",
+        kind: Kind::Pool,
+        default: Fallback::Open("none"),
+        doc: "The pool that is charged whenever this one is.",
+    },
+    Key {
+        path: "pools[].tokens",
+        kind: Kind::Whole { min: 0, max: 1 << 60 },
+        default: Fallback::Open("no limit"),
+        doc: "Tokens of prompts and answers that may be spent in a window.",
+    },
+    Key {
+        path: "pools[].usd",
+        kind: Kind::Dollars,
+        default: Fallback::Open("no limit"),
+        doc: "The same in money. Calls whose price is not known spend none.",
+    },
+    Key {
+        path: "pools[].window",
+        kind: Kind::Window,
+        default: Fallback::Text("none"),
+        doc: "When it begins anew: with the calendar, or for a rolling one, what may be spent within any so many seconds.",
+    },
+    Key {
+        path: "pools[].time_zone",
+        kind: Kind::TimeZone,
+        default: Fallback::Text("UTC"),
+        doc: "Where its days, weeks (from Monday) and months begin.",
+    },
+    Key {
+        path: "pools[].mode",
+        kind: Kind::PoolMode,
+        default: Fallback::Text("hard"),
+        doc: "What happens when it has not enough left: `hard` (answers are kept shorter, then calls are refused with 429 \
+              `insufficient_quota`) or `soft` (it is told in the log and goes on).",
+    },
+    Key {
+        path: "pools[].alerts",
+        kind: Kind::Percents,
+        default: Fallback::Empty,
+        doc: "Percents of it at which a warning is written to the log, once in each window.",
+    },
+    Key {
         path: "strategies.*",
         kind: Kind::Strategy,
         default: Fallback::Open("`[server] strategy`"),
@@ -608,7 +686,7 @@ pub(crate) const KEYS: &[Key] = &[
 /// What hoosh 1.3 knew and this version does not act on.
 pub(crate) const LEGACY: &[Legacy] = &[
     Legacy { path: "cache.max_entries", note: "`cache.max_bytes` is the bound" },
-    Legacy { path: "budgets", note: "no budget is enforced" },
+    Legacy { path: "budgets", note: "write them as [[pools]]" },
     Legacy { path: "whisper", note: "" },
     Legacy { path: "tts", note: "" },
     Legacy { path: "audit", note: "no audit log is written" },
@@ -630,8 +708,18 @@ pub(crate) const LEGACY: &[Legacy] = &[
 ];
 
 /// The sections that have keys.
-pub(crate) const SECTIONS: &[&str] =
-    &["server", "routing", "cache", "auth", "aliases", "groups", "strategies", "providers"];
+pub(crate) const SECTIONS: &[&str] = &[
+    "server",
+    "routing",
+    "cache",
+    "auth",
+    "budget",
+    "pools",
+    "aliases",
+    "groups",
+    "strategies",
+    "providers",
+];
 
 /// The row of a key in a section (`server`, `providers[]`).
 pub(crate) fn find(section: &str, name: &str) -> Option<&'static Key> {
@@ -682,6 +770,12 @@ impl Kind {
             Self::OnExhausted => "`reject`, `queue` or `least_bad`".to_owned(),
             Self::Reload => "`signal`, `watch` or `off`".to_owned(),
             Self::Context => "`refuse`, `drop_oldest`, `keep_last`, `middle_out` or `summarise`".to_owned(),
+            Self::Pool => "a kind and a name such as \"team:search\", or \"user:*\" for each user".to_owned(),
+            Self::Window => "`none`, `minute`, `hour`, `day`, `week`, `month`, or `rolling` with a number of seconds as in \"rolling 3600\"".to_owned(),
+            Self::PoolMode => "`hard` or `soft`".to_owned(),
+            Self::Dollars => "US dollars such as \"25\" or \"0.5\"".to_owned(),
+            Self::TimeZone => "a time zone such as \"Europe/Berlin\" or \"UTC\"".to_owned(),
+            Self::Percents => "a list of whole numbers from 1 to 255".to_owned(),
             Self::Compress => "a list of `whitespace`, `duplicates` and `stale_tool_results`".to_owned(),
             Self::ProviderType => "a provider type such as \"ollama\"".to_owned(),
         }
@@ -728,6 +822,8 @@ pub(crate) fn markdown() -> String {
         ("[routing]", "routing"),
         ("[cache]", "cache"),
         ("[auth]", "auth"),
+        ("[budget]", "budget"),
+        ("[[pools]]", "pools[]"),
         ("[aliases]", "aliases"),
         ("[[groups]]", "groups[]"),
         ("[strategies]", "strategies"),

@@ -7,11 +7,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use figment::value::{Dict, Value};
+use hoosh_budget::{Mode, PoolId, Window};
 use hoosh_core::limits::MODEL_NAME_BYTES_MAX;
-use hoosh_core::{Compression, ContextPolicy, Fidelity, ProviderType};
+use hoosh_core::{Compression, ContextPolicy, Fidelity, NanoUsd, ProviderType};
 use hoosh_providers::ProviderSettings;
 use hoosh_router::{OnExhausted, Strategy};
 use http::Uri;
+use jiff::tz::TimeZone;
 use secrecy::SecretString;
 
 use super::fault::{Fault, Place, nearest};
@@ -57,6 +59,11 @@ enum Setting {
     Context(ContextPolicy),
     Compress(Vec<Compression>),
     ProviderType(ProviderType),
+    Pool(PoolId),
+    Window(Window),
+    PoolMode(Mode),
+    Dollars(NanoUsd),
+    TimeZone(TimeZone),
 }
 
 /// A text and how it came.
@@ -172,6 +179,21 @@ impl<'a> Reader<'a> {
                 self.parsed(&at, value, |text| ContextPolicy::parse(&text)).map(Setting::Context)
             }
             Kind::Compress => self.list(&at, value, Self::compression).map(Setting::Compress),
+            Kind::Pool => self.parsed(&at, value, |text| text.parse().ok()).map(Setting::Pool),
+            Kind::Window => self.parsed(&at, value, |text| window(&text)).map(Setting::Window),
+            Kind::PoolMode => {
+                let mode =
+                    |text: String| [Mode::Hard, Mode::Soft].into_iter().find(|mode| mode.as_str() == text);
+                self.parsed(&at, value, mode).map(Setting::PoolMode)
+            }
+            Kind::Dollars => self.dollars(&at, value).map(Setting::Dollars),
+            Kind::TimeZone => {
+                self.parsed(&at, value, |text| TimeZone::get(&text).ok()).map(Setting::TimeZone)
+            }
+            Kind::Percents => {
+                let percent = |reader: &mut Self, at: &At, value| reader.whole(at, value, 1, 255);
+                self.list(&at, value, percent).map(Setting::Numbers)
+            }
             Kind::ProviderType => self.provider_type(&at, value).map(Setting::ProviderType),
         }
     }
@@ -232,6 +254,18 @@ impl<'a> Reader<'a> {
                     seconds.map_or("found something else".to_owned(), |seconds| format!("found {seconds}"));
                 self.refuse(at, format!("expected {}, {found}", at.key.kind.expected()))
             }
+        }
+    }
+
+    /// An amount of money, as text so that it is read exactly, or as a whole number.
+    fn dollars(&mut self, at: &At, value: Value) -> Option<NanoUsd> {
+        let text = match &value {
+            Value::Num(_, number) => number.to_u128().map(|number| number.to_string()).unwrap_or_default(),
+            _ => self.words(at, value)?.text,
+        };
+        match text.trim().parse().ok().filter(|amount| *amount >= NanoUsd::ZERO) {
+            Some(amount) => Some(amount),
+            None => self.refuse(at, format!("expected {}", at.key.kind.expected())),
         }
     }
 
@@ -427,6 +461,15 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A window of a pool: a word, or `rolling` and seconds.
+fn window(text: &str) -> Option<Window> {
+    let calendar = [Window::None, Window::Minute, Window::Hour, Window::Day, Window::Week, Window::Month];
+    if let Some(seconds) = text.strip_prefix("rolling ") {
+        return seconds.trim().parse().ok().map(|seconds| Window::Rolling(Duration::from_secs(seconds)));
+    }
+    calendar.into_iter().find(|window| window.as_str() == text)
+}
+
 /// What a value is, in TOML's words.
 pub(crate) fn type_name(value: &Value) -> &'static str {
     match value {
@@ -517,6 +560,11 @@ getters! {
     context: Context => ContextPolicy,
     compress: Compress => Vec<Compression>,
     provider_type: ProviderType => ProviderType,
+    pool: Pool => PoolId,
+    window: Window => Window,
+    pool_mode: PoolMode => Mode,
+    dollars: Dollars => NanoUsd,
+    time_zone: TimeZone => TimeZone,
 }
 
 impl Section {

@@ -1,13 +1,16 @@
 //! Sections to a [`Config`]: what the settings add up to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use figment::value::{Dict, Value};
+use hoosh_budget::{Capacity, PoolFault, PoolTree, TokenPool};
 use hoosh_core::{ContextPolicy, ContextRule, ProviderType, limits};
 use hoosh_gateway::{Fallbacks, LineLimits, SemanticSettings};
 use hoosh_providers::{Preset, ProviderSettings, Timeouts, preset};
 use hoosh_router::{BreakerPolicy, Canary, Group, Member, QueueLimits, RetryPolicy, RouteOptions};
 use http::Uri;
+use jiff::tz::TimeZone;
 use secrecy::SecretString;
 
 use super::fault::{ConfigErrors, Fault, Place, nearest};
@@ -18,8 +21,8 @@ use super::trial::{refused, settle_routes};
 use super::variables::expand;
 use super::warm::{self, Warm};
 use super::{
-    Auth, Cache, Config, Environment, Flags, LoadOptions, ModelGroup, Provider, Routing, Server, keys,
-    provider_path,
+    Auth, Budget, Cache, Config, Environment, Flags, LedgerPlace, LoadOptions, ModelGroup, Provider, Routing,
+    Server, keys, provider_path,
 };
 
 /// A provider whose name is still to be found.
@@ -87,6 +90,14 @@ pub(crate) fn default_cache() -> Cache {
     cache(reader.section("cache", "cache", keys::defaults("cache")))
 }
 
+/// The section of the books that nobody said anything of.
+pub(crate) fn default_budget() -> Budget {
+    let env = Environment::default();
+    let layers = Layers::stack(None, &env, &Flags::default(), &mut Vec::new());
+    let mut reader = Reader::new(&layers, &env, Vec::new());
+    budget(reader.section("budget", "budget", keys::defaults("budget")))
+}
+
 /// The server section that nobody said anything of.
 pub(crate) fn default_server() -> Server {
     let env = Environment::default();
@@ -111,9 +122,12 @@ impl Reader<'_> {
             _ => true,
         });
         let mut auth = self.section("auth", "auth", auth);
+        let budget = self.section("budget", "budget", values("budget"));
         let aliases = self.section("aliases", "aliases", values("aliases"));
         let strategies = self.section("strategies", "strategies", values("strategies"));
-        let groups = self.groups(root.remove("groups"));
+        let groups = self.entries("groups", root.remove("groups"));
+        let groups = groups.into_iter().filter_map(|(path, values)| self.group(&path, values)).collect();
+        let pools = self.pools(root.remove("pools"));
         let (providers, discover) = match root.remove("providers") {
             None => (Vec::new(), true),
             Some(Value::Array(_, entries)) => (self.providers(entries), false),
@@ -157,6 +171,8 @@ impl Reader<'_> {
             auth: Auth { tokens },
             aliases: aliases.into_texts().collect(),
             groups,
+            pools,
+            budget: self::budget(budget),
             strategies: strategies.into_strategies().collect(),
             discover,
             file: None,
@@ -196,9 +212,10 @@ impl Reader<'_> {
                     nearest(&name, keys::SECTIONS.iter().copied()).map(str::to_owned),
                 )
             } else {
-                let rows = ["server", "routing", "cache", "auth", "groups[]", "providers[]"]
-                    .into_iter()
-                    .flat_map(keys::rows);
+                let rows =
+                    ["server", "routing", "cache", "auth", "budget", "groups[]", "pools[]", "providers[]"]
+                        .into_iter()
+                        .flat_map(keys::rows);
                 let near = nearest(&name, rows.map(|(name, _)| name));
                 ("there is no such key outside of the sections", near.and_then(|near| elsewhere("", near)))
             };
@@ -206,28 +223,67 @@ impl Reader<'_> {
         }
     }
 
-    /// The groups of models.
-    fn groups(&mut self, value: Option<Value>) -> Vec<ModelGroup> {
+    /// The entries of a list of sections, each with its path.
+    fn entries(&mut self, name: &str, value: Option<Value>) -> Vec<(String, Dict)> {
         let entries = match value {
             None => return Vec::new(),
             Some(Value::Array(_, entries)) => entries,
             Some(other) => {
-                let fix = "write each group under its own [[groups]]";
-                self.fault("groups", format!("expected a list, found {}; {fix}", type_name(&other)));
+                let fix = format!("write each under its own [[{name}]]");
+                self.fault(name, format!("expected a list, found {}; {fix}", type_name(&other)));
                 return Vec::new();
             }
         };
-        let mut groups = Vec::with_capacity(entries.len());
+        let mut sections = Vec::with_capacity(entries.len());
         for (index, entry) in entries.into_iter().enumerate() {
-            let path = format!("groups[{index}]");
+            let path = format!("{name}[{index}]");
             match entry {
-                Value::Dict(_, values) => groups.extend(self.group(&path, values)),
+                Value::Dict(_, values) => sections.push((path, values)),
                 other => {
-                    self.fault(&path, format!("expected a section [[groups]], found {}", type_name(&other)));
+                    self.fault(&path, format!("expected a section [[{name}]], found {}", type_name(&other)));
                 }
             }
         }
-        groups
+        sections
+    }
+
+    /// The pools that calls are charged to.
+    fn pools(&mut self, value: Option<Value>) -> Vec<TokenPool> {
+        let before = self.faults.len();
+        let entries = self.entries("pools", value);
+        let paths: Vec<String> = entries.iter().map(|(path, _)| path.clone()).collect();
+        let pools: Vec<TokenPool> =
+            entries.into_iter().filter_map(|(path, values)| self.pool(&path, values)).collect();
+        // Where one could not be read, others may only seem not to fit.
+        if self.faults.len() == before
+            && let Err(invalid) = PoolTree::new(pools.clone())
+        {
+            for PoolFault { pool, problem } in invalid.faults {
+                let at = pools.iter().rposition(|one| one.id == pool).and_then(|at| paths.get(at));
+                self.fault(at.map_or("pools", String::as_str), format!("`{pool}` {problem}"));
+            }
+        }
+        pools
+    }
+
+    fn pool(&mut self, path: &str, mut values: Dict) -> Option<TokenPool> {
+        if !values.contains_key("name") {
+            self.fault(path, "`name` is missing");
+        }
+        for (key, value) in keys::defaults("pools[]") {
+            values.entry(key).or_insert(value);
+        }
+        let mut section = self.section("pools[]", path, values);
+        let alerts = section.numbers("alerts").unwrap_or_default();
+        Some(TokenPool {
+            parent: section.pool("parent"),
+            capacity: Capacity { tokens: section.whole("tokens"), money: section.dollars("usd") },
+            window: section.window("window").unwrap_or_default(),
+            time_zone: section.time_zone("time_zone").unwrap_or(TimeZone::UTC),
+            mode: section.pool_mode("mode").unwrap_or_default(),
+            alerts: alerts.into_iter().filter_map(|percent| u8::try_from(percent).ok()).collect(),
+            ..TokenPool::new(section.pool("name")?)
+        })
     }
 
     fn group(&mut self, path: &str, mut values: Dict) -> Option<ModelGroup> {
@@ -520,6 +576,21 @@ fn context(section: &mut Section) -> ContextRule {
         summarise_with: section.text("summarise_with"),
         compress: section.compress("compress"),
         window: section.whole("context_window_tokens"),
+    }
+}
+
+/// The same of the books.
+fn budget(mut section: Section) -> Budget {
+    let ledger = section.text("ledger").unwrap_or_default();
+    Budget {
+        ledger: match ledger.as_str() {
+            "memory" => LedgerPlace::Memory,
+            _ => LedgerPlace::File(ledger),
+        },
+        keep: section
+            .whole("keep_days")
+            .filter(|days| *days > 0)
+            .map(|days| Duration::from_secs(days * 86_400)),
     }
 }
 

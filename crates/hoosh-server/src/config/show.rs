@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+use hoosh_budget::{TokenPool, Window};
 use hoosh_core::ContextRule;
 use hoosh_gateway::LineLimits;
 use hoosh_providers::preset;
 
 use super::file::join;
-use super::{Config, ModelGroup, Place, Provider};
+use super::{Config, LedgerPlace, ModelGroup, Place, Provider};
 
 /// What stands for a secret.
 const REDACTED: &str = "<redacted>";
@@ -105,6 +106,18 @@ fn page(config: &Config) -> Page<'_> {
             page.key(path, "canary_percent", &canary.percent.to_string());
         }
     }
+    page.section("[budget]");
+    let ledger = match &config.budget.ledger {
+        LedgerPlace::Memory => "memory",
+        LedgerPlace::File(path) => path,
+    };
+    page.key("budget", "ledger", &string(ledger));
+    let days = config.budget.keep.unwrap_or_default().as_secs() / 86_400;
+    page.key("budget", "keep_days", &days.to_string());
+    for (index, pool) in config.pools.iter().enumerate() {
+        page.section("[[pools]]");
+        page.pool(&format!("pools[{index}]"), pool);
+    }
     if !config.strategies.is_empty() {
         page.section("[strategies]");
     }
@@ -121,6 +134,28 @@ fn page(config: &Config) -> Page<'_> {
 // === impl Page ===
 
 impl Page<'_> {
+    fn pool(&mut self, path: &str, pool: &TokenPool) {
+        self.key(path, "name", &string(pool.id.as_str()));
+        if let Some(parent) = &pool.parent {
+            self.key(path, "parent", &string(parent.as_str()));
+        }
+        if let Some(tokens) = pool.capacity.tokens {
+            self.key(path, "tokens", &tokens.to_string());
+        }
+        if let Some(money) = pool.capacity.money {
+            self.key(path, "usd", &string(money.to_string().trim_start_matches('$')));
+        }
+        let window = match pool.window {
+            Window::Rolling(length) => format!("rolling {}", length.as_secs()),
+            window => window.as_str().to_owned(),
+        };
+        self.key(path, "window", &string(&window));
+        self.key(path, "time_zone", &string(pool.time_zone.iana_name().unwrap_or("UTC")));
+        self.key(path, "mode", &string(pool.mode.as_str()));
+        let alerts: Vec<String> = pool.alerts.iter().map(u8::to_string).collect();
+        self.key(path, "alerts", &format!("[{}]", alerts.join(", ")));
+    }
+
     fn section(&mut self, header: &str) {
         if !self.text.is_empty() {
             self.text.push('\n');

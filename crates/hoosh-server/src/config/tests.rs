@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use hoosh_budget::{Mode, Window};
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{Compression, ContextPolicy, ProviderType, limits};
 use hoosh_gateway::{CallerId, LineLimits, SemanticSettings};
@@ -666,7 +667,7 @@ fn a_file_of_1_3_loads_with_one_warning_for_each_thing_not_acted_on() {
             ),
             "hoosh.toml:33: type `Whisper` has no preset in this version; the provider is left out"
                 .to_owned(),
-            format!("hoosh.toml:36: section [[budgets]] {not_yet}: no budget is enforced"),
+            format!("hoosh.toml:36: section [[budgets]] {not_yet}: write them as [[pools]]"),
             format!("hoosh.toml:40: section [whisper] {not_yet}"),
             format!("hoosh.toml:46: section [audit] {not_yet}: no audit log is written"),
         ]
@@ -987,6 +988,50 @@ fn what_a_cache_that_is_off_would_do_is_warned_of() {
             "hoosh.toml:2: cache.semantic_model: it is empty; `*` matches every model",
             "hoosh.toml:3: cache.semantic_threshold: expected a number from 0 to 1, found 1.5",
             "hoosh.toml:4: cache.warm: expected the path of a file",
+        ],
+    );
+}
+
+#[test]
+fn pools_are_read_shown_and_their_faults_placed() {
+    let text = "[budget]\nledger = 'memory'\nkeep_days = 0\n[[pools]]\nname = 'team:a'\nusd = '2.50'\nwindow = 'month'\n\
+                time_zone = 'Europe/Berlin'\nalerts = [80, 100]\n[[pools]]\nname = 'user:*'\nparent = 'team:a'\n\
+                tokens = 1000\nwindow = 'rolling 3600'\nmode = 'soft'\n";
+    let config = loaded(text, &[]);
+    let [team, user] = config.pools.as_slice() else { panic!("{:?}", config.pools) };
+    assert_eq!((team.capacity.money, team.window), (Some("2.5".parse().unwrap()), Window::Month));
+    assert_eq!((team.time_zone.iana_name(), team.alerts.as_slice()), (Some("Europe/Berlin"), &[80, 100][..]));
+    assert_eq!((user.capacity.tokens, user.mode), (Some(1_000), Mode::Soft));
+    assert_eq!(user.window, Window::Rolling(Duration::from_secs(3_600)));
+    assert_eq!(config.budget, Budget { ledger: LedgerPlace::Memory, keep: None });
+    let again = loaded(&config.to_toml(), &[]);
+    assert_eq!((&again.pools, &again.budget), (&config.pools, &config.budget));
+    assert_eq!(loaded("", &[]).budget.ledger, LedgerPlace::File("hoosh-ledger.db".to_owned()));
+
+    let providers = "[[providers]]\ntype = 'ollama'";
+    check_faults(
+        &format!(
+            "[[pools]]\ntokens = 1\n[[pools]]\nname = 'team'\n[[pools]]\nname = 'user:a'\nusd = -1\nwindow = 'year'\n\
+             time_zone = 'Mars'\nalerts = [0]\nmode = 'firm'\n{providers}"
+        ),
+        &[],
+        &[
+            "hoosh.toml:1: pools[0]: `name` is missing",
+            "hoosh.toml:4: pools[1].name: expected a kind and a name such as \"team:search\", or \"user:*\" for each user",
+            "hoosh.toml:7: pools[2].usd: expected US dollars such as \"25\" or \"0.5\"",
+            "hoosh.toml:8: pools[2].window: expected `none`, `minute`, `hour`, `day`, `week`, `month`, or `rolling` with a \
+             number of seconds as in \"rolling 3600\"",
+            "hoosh.toml:9: pools[2].time_zone: expected a time zone such as \"Europe/Berlin\" or \"UTC\"",
+            "hoosh.toml:10: pools[2].alerts[0]: expected a list of whole numbers from 1 to 255, found 0",
+            "hoosh.toml:11: pools[2].mode: expected `hard` or `soft`",
+        ],
+    );
+    check_faults(
+        &format!("[[pools]]\nname = 'user:a'\nparent = 'team:b'\n[[pools]]\nname = 'user:a'\n{providers}"),
+        &[],
+        &[
+            "hoosh.toml:4: pools[1]: `user:a` its parent `team:b` is not defined",
+            "hoosh.toml:4: pools[1]: `user:a` is defined twice",
         ],
     );
 }

@@ -240,6 +240,7 @@ mod tests {
         check(call(no_route(NoRouteCause::Unable)), 400);
         check(call(Refusal { guard: "dlp".into(), reason: "r".into() }.into()), 403);
         check(call(HooshError::Upstream(vec![])), 503);
+        check(call(HooshError::Exhausted { reason: "r".into(), after: None }), 429);
         check(call(HooshError::Deadline(Duration::from_secs(1))), 504);
         check(upstream(400), 400);
         check(upstream(401), 502);

@@ -1,0 +1,178 @@
+//! What a call may spend: held in its pools before anybody is asked, booked when it is over.
+//!
+//! A call is charged to the pools of its key, its user, its agent and its model, as far as they are defined or a template stands
+//! for them, and to all above those. What it holds is its prompt and the most that it may write, at the price of the dearest
+//! who could be asked. Where a hard pool has less than that left, the answer is kept shorter; where it has not even the prompt's
+//! worth, the call is refused.
+//!
+//! What is booked, whatever became of the call:
+//!
+//! | end | booked |
+//! |---|---|
+//! | answered, whole or streamed | what the provider said it took, or what was counted here |
+//! | broken, cancelled or stopped in the middle | what it had said by then, and what was passed on, counted |
+//! | cancelled or failed before any output | what others took who were asked too (hedges, broken streams), else nothing |
+//! | given again from the cache | nothing |
+//!
+//! Others who were asked beside the one that answered, or before it went on, are part of it.
+
+use std::time::Duration;
+
+use hoosh_budget::{Amount, CallId, Claim, Earliest, PoolId, Refusal, Reservation, TokenBudget, UsageRow};
+use hoosh_core::dialect::Operation;
+use hoosh_core::{HooshError, InvalidRequest, NanoUsd, Usage, limits};
+use hoosh_router::Plan;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::call::Call;
+use crate::settle::{CallRecord, cost};
+
+/// Pools of a call, by what they are of.
+const KINDS: [&str; 4] = ["key", "user", "agent", "model"];
+
+/// Holds what a call may take of its pools; `None`: no pool is its.
+///
+/// # Errors
+///
+/// [`HooshError::Exhausted`] if a hard pool has not enough left.
+pub(crate) async fn hold(
+    budget: &TokenBudget,
+    call: &Call,
+    plan: &Plan,
+) -> Result<Option<Reservation>, HooshError> {
+    let operation = call.dialect.operation();
+    if !matches!(operation, Operation::Inference | Operation::Embedding) {
+        return Ok(None); // what is counted costs nothing, what is only passed through cannot be counted
+    }
+    let pools = pools(call)?;
+    let id = CallId::from(call.id.as_str());
+    let prompt = call.prompt_tokens().unwrap_or(call.body.len() as u64);
+    let answer = match operation {
+        Operation::Embedding => 0,
+        _ => call.head.max_tokens.unwrap_or(limits::BUDGET_ANSWER_TOKENS),
+    };
+    let (estimate, least) = (amount(plan, prompt, answer), amount(plan, prompt, answer.min(1)));
+    let claim =
+        Claim { if_defined: &pools, least, ..Claim::new(&id, &[], estimate, limits::BUDGET_LEASE_TIME) };
+    let reservation = budget.reserve(&claim, Timestamp::now()).await.map_err(refused)?;
+    let ceiling = reservation.ceiling();
+    if operation == Operation::Inference && (ceiling.tokens.is_some() || ceiling.money.is_some()) {
+        let by_tokens = ceiling.tokens.map(|most| most.saturating_sub(prompt));
+        let by_money = ceiling.money.and_then(|most| affordable(plan, prompt, most));
+        let most = by_tokens.into_iter().chain(by_money).min().unwrap_or(answer).max(1);
+        // Whoever said no more than is held writes no more.
+        if call.head.max_tokens.is_none_or(|asked| asked > most) {
+            call.limit_answer(most);
+        }
+    }
+    Ok(Some(reservation))
+}
+
+/// The pools that are a call's, if they are defined.
+fn pools(call: &Call) -> Result<Vec<PoolId>, HooshError> {
+    let names =
+        [Some(call.caller.as_str()), call.user.as_deref(), call.agent.as_deref(), Some(&call.head.model)];
+    let named = KINDS.into_iter().zip(names).filter_map(|(kind, name)| Some((kind, name?)));
+    // One that cannot be a pool's name must not be let through without one: who calls could choose it.
+    named
+        .map(|(kind, name)| {
+            PoolId::new(kind, name).map_err(|invalid| InvalidRequest::new(kind, invalid.to_string()).into())
+        })
+        .collect()
+}
+
+/// What so many tokens are at the dearest who could be asked. One without a known price counts as free.
+fn amount(plan: &Plan, prompt: u64, answer: u64) -> Amount {
+    let usage = Usage { input: Some(prompt), output: Some(answer), ..Usage::default() };
+    let all = plan.candidates.iter().chain(plan.resting.iter().map(|resting| &resting.candidate));
+    let costs = all.filter_map(|candidate| cost(&*candidate.provider, &candidate.model, Some(&usage)));
+    Amount { tokens: prompt.saturating_add(answer), money: costs.max().unwrap_or(NanoUsd::ZERO) }
+}
+
+/// The most tokens of answer that so much money is enough for, behind a prompt, at the dearest. `None`: answers cost nothing.
+fn affordable(plan: &Plan, prompt: u64, most: NanoUsd) -> Option<u64> {
+    const MANY: u64 = 1_000_000;
+    let (without, with) = (amount(plan, prompt, 0).money, amount(plan, prompt, MANY).money);
+    let of_many = u128::try_from(with.saturating_sub(without).0).ok().filter(|price| *price > 0)?;
+    let left = u128::try_from(most.saturating_sub(without).0).unwrap_or(0);
+    Some(u64::try_from(left * u128::from(MANY) / of_many).unwrap_or(u64::MAX))
+}
+
+fn refused(refusal: Refusal) -> HooshError {
+    let after = match &refusal {
+        Refusal::Exhausted(shortage) => match shortage.earliest {
+            Earliest::OthersSettle => Some(limits::BUDGET_RETRY_HINT),
+            Earliest::At(time) => Some(wait_until(time)),
+            Earliest::Never => None,
+        },
+        _ => Some(limits::BUDGET_RETRY_HINT),
+    };
+    HooshError::Exhausted { reason: refusal.to_string(), after }
+}
+
+fn wait_until(time: Timestamp) -> Duration {
+    let seconds = time.duration_since(Timestamp::now());
+    Duration::try_from(seconds).unwrap_or_default()
+}
+
+/// Books what a call took, with its row of the usage log where one is kept.
+pub(crate) fn book(budget: Option<&TokenBudget>, reservation: Option<Reservation>, record: &CallRecord) {
+    let Some(budget) = budget else { return };
+    let now = Timestamp::now();
+    let row = budget.ledger().keeps_rows().then(|| Box::new(row(record, now)));
+    let Some(reservation) = reservation else {
+        // Refused, or given again: it holds nothing, and is still a call.
+        if let Some(Err(fault)) = row.map(|row| budget.ledger().record(row)) {
+            tracing::warn!(id = %record.id, %fault, "a row of the usage log is lost");
+        }
+        return;
+    };
+    let own = record.usage.filter(|_| !record.cache.is_again());
+    let legs = record.legs.iter().filter_map(|leg| leg.usage);
+    let tokens = own.into_iter().chain(legs).map(|usage| usage.total()).fold(0, u64::saturating_add);
+    let money = record.cost.unwrap_or(NanoUsd::ZERO);
+    reservation.settle_detached(Amount::new(tokens, money), row, now);
+}
+
+/// What the usage log keeps of a call.
+fn row(record: &CallRecord, now: Timestamp) -> UsageRow {
+    #[derive(Serialize)]
+    struct Part<'a> {
+        provider: &'a str,
+        model: &'a str,
+        kind: &'static str,
+        tokens: Option<u64>,
+        cost_nano_usd: Option<i64>,
+    }
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let legs: Vec<Part<'_>> = record
+        .legs
+        .iter()
+        .map(|leg| Part {
+            provider: &leg.provider,
+            model: &leg.model,
+            kind: leg.kind.as_str(),
+            tokens: leg.usage.map(|usage| usage.total()),
+            cost_nano_usd: leg.cost.map(|cost| cost.0),
+        })
+        .collect();
+    UsageRow {
+        caller: record.caller.as_str().to_owned(),
+        dialect: record.dialect.as_str().to_owned(),
+        model_asked: record.model_asked.clone(),
+        provider: record.provider.clone(),
+        model: record.model_used.clone(),
+        stream: record.stream,
+        outcome: record.outcome.as_str().to_owned(),
+        cache: record.cache.as_str().unwrap_or_default().to_owned(),
+        attempts: u32::try_from(record.attempts).unwrap_or(u32::MAX),
+        usage: record.usage,
+        cost: record.cost,
+        // Written from numbers and words, which JSON can always hold.
+        legs: if legs.is_empty() { String::new() } else { serde_json::to_string(&legs).unwrap_or_default() },
+        first_ms: record.time_to_first.map(millis),
+        duration_ms: millis(record.duration),
+        ..UsageRow::new(CallId::from(record.id.as_str()), now.as_millisecond())
+    }
+}

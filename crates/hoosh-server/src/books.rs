@@ -1,0 +1,109 @@
+//! The books of a server: what calls have spent, kept over configurations and restarts.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use hoosh_budget::{
+    Alert, AlertKind, Amount, BudgetWatch, CallId, Durability, Expired, FileLedger, Ledger, LedgerFault,
+    MemoryLedger, OpenError, PoolTree, TokenBudget,
+};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::config::{Budget, LedgerPlace};
+
+/// What is open of them.
+#[derive(Clone)]
+pub(crate) struct Books {
+    place: LedgerPlace,
+    budget: TokenBudget,
+    /// The same, where it is a file.
+    file: Option<Arc<FileLedger>>,
+}
+
+/// Writes to the log what somebody should know of the pools.
+struct Told;
+
+// === impl Books ===
+
+impl Books {
+    /// Opens them.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be used; says which and why.
+    pub(crate) fn open(settings: &Budget, pools: &PoolTree) -> Result<Self, OpenError> {
+        let now = Timestamp::now();
+        let watch: Arc<dyn BudgetWatch> = Arc::new(Told);
+        let place = settings.ledger.clone();
+        let (ledger, file): (Arc<dyn Ledger>, _) = match &place {
+            LedgerPlace::Memory => (Arc::new(MemoryLedger::new(pools.clone()).watched_by(watch)), None),
+            LedgerPlace::File(path) => {
+                let path = Path::new(path);
+                let file = FileLedger::open(path, pools, Durability::Group, Some(watch), now)?;
+                let file = Arc::new(file);
+                (Arc::clone(&file) as Arc<dyn Ledger>, Some(file))
+            }
+        };
+        Ok(Self { place, budget: TokenBudget::new(ledger), file })
+    }
+
+    /// The same under other pools: what is spent stays, by their names. Another place for them counts from the next start on.
+    pub(crate) fn reconfigured(&self, settings: &Budget, pools: PoolTree) -> Self {
+        if settings.ledger != self.place {
+            tracing::warn!(
+                "another `[budget] ledger` counts from the next start on; the one that is open is kept"
+            );
+        }
+        // Both kinds of ledger answer at once.
+        if let Some(Err(fault)) = self.budget.reconfigured(pools, Timestamp::now()).now_or_never() {
+            tracing::error!(%fault, "the pools stay as they were");
+        }
+        self.clone()
+    }
+
+    pub(crate) fn budget(&self) -> &TokenBudget {
+        &self.budget
+    }
+
+    /// Lets go of what nobody settled, and of rows that are older than they are kept. Call it every few seconds.
+    pub(crate) async fn tidy(&self, keep: Option<Duration>) {
+        let now = Timestamp::now();
+        if let Err(fault) = self.budget.ledger().reap(now).await {
+            tracing::warn!(%fault, "what nobody settled is still held");
+        }
+        let oldest = keep.and_then(|keep| now.checked_sub(SignedDuration::try_from(keep).ok()?).ok());
+        if let (Some(file), Some(oldest)) = (&self.file, oldest)
+            && let Err(fault) = file.forget_before(oldest, now).await
+        {
+            tracing::warn!(%fault, "rows of the usage log that are too old stay");
+        }
+    }
+}
+
+impl BudgetWatch for Told {
+    fn alert(&self, alert: &Alert) {
+        let Alert { pool, capacity, settled, reserved, .. } = alert;
+        match alert.kind {
+            AlertKind::Reached(percent) => {
+                tracing::warn!(%pool, percent, ?capacity, ?settled, "so much of a pool is spent");
+            }
+            AlertKind::Beyond => {
+                tracing::warn!(%pool, ?capacity, ?settled, ?reserved, "a soft pool holds more than it has left");
+            }
+        }
+    }
+
+    fn expired(&self, expired: &Expired) {
+        tracing::warn!(id = %expired.call, held = ?expired.held, booked = ?expired.produced, "a reservation expired");
+    }
+
+    fn overrun(&self, call: &CallId, overrun: Amount) {
+        tracing::warn!(id = %call, ?overrun, "a call used more than its pools could book");
+    }
+
+    fn fault(&self, fault: &LedgerFault) {
+        tracing::error!(%fault, "what is booked cannot be kept for now");
+    }
+}
