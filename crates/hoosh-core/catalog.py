@@ -19,6 +19,7 @@ SOURCES = {
     "md_later": {"name": "models.dev, commit 0654d77c: Alibaba's price tiers", "url": "https://github.com/anomalyco/models.dev", "date": READ, "licence": "MIT"},
     "alibaba": {"name": "Alibaba Cloud Model Studio, Context Cache: an automatic hit costs 20 % of the input price", "url": "https://www.alibabacloud.com/help/en/model-studio/context-cache", "date": "2026-10-11"},
     "anthropic": {"name": "Anthropic, prompt caching: a one-hour write costs twice the input price", "url": "https://platform.claude.com/docs/en/build-with-claude/prompt-caching", "date": READ},
+    "deepseek": {"name": "DeepSeek, Models & Pricing: prices in and off peak hours (stored copies of several days); since when each holds as its notices were quoted", "url": "https://api-docs.deepseek.com/quick_start/pricing", "date": READ},
     "perplexity": {"name": "Perplexity, API pricing: request fee at the default (low) search context", "url": "https://docs.perplexity.ai/getting-started/pricing", "date": READ},
     "vercel": {"name": "Vercel AI Gateway, GPT-5 Chat", "url": "https://vercel.com/ai-gateway/models/gpt-5-chat", "date": READ},
 }
@@ -103,8 +104,18 @@ ALIBABA_NOTES = {
 
 REQUEST_FEES = {"sonar": "0.005", "sonar-pro": "0.006", "sonar-reasoning-pro": "0.006"}
 
-NOTES = {("deepseek", m): "since 2026-08-16 the vendor bills by time of day, at several times these prices" for m in (
-    "deepseek-chat", "deepseek-reasoner", "deepseek-v4-flash", "deepseek-v4-pro")}
+# DeepSeek has changed its prices since the listing. Each row: since when, and input, output, cache read off the peak, which
+# cost twice as much in it. At first every day had one, from the weekend of 2026-08-22 on (Beijing time) Monday to Friday.
+PEAK, RAISED, WEEKENDS = [("01:00", "04:00"), ("06:00", "10:00")], "2026-08-16T16:00:00Z", "2026-08-22T16:00:00Z"
+DEEPSEEK = {
+    "deepseek-v4-flash": [(RAISED, "0.22", "0.66", "0.007"), (WEEKENDS, "0.22", "0.66", "0.007"), ("2026-09-10T04:00:00Z", "0.15", "0.6", "0.003")],
+    "deepseek-v4-pro": [(RAISED, "0.66", "1.98", "0.022"), (WEEKENDS, "0.66", "1.98", "0.022")],
+}
+# Names that ended, and when: what they may cost since is not known.
+ENDED = {("deepseek", m): "2026-07-24T15:59:00Z" for m in ("deepseek-chat", "deepseek-reasoner")}
+
+NOTES = {("deepseek", m): "twice as much in peak hours, 01:00 to 04:00 and 06:00 to 10:00 UTC from Monday to Friday" for m in DEEPSEEK}
+NOTES |= {key: "a name of deepseek-v4-flash until 2026-07-24; unknown since" for key in ENDED}
 NOTES |= {("google", m): "output is priced as image tokens, text output costs less" for m in (
     "gemini-2.5-flash-image", "gemini-3-pro-image-preview", "gemini-3.1-flash-image-preview")}
 NOTES |= {("perplexity", m): "plus a fee per request, $5 to $14 per 1,000 by search context; the lowest is counted" for m in REQUEST_FEES}
@@ -157,6 +168,23 @@ def price_of(key, cost):
     return price | {"from": sources}
 
 
+def dated(key, price):
+    """The latest price, if it still holds, and those before it."""
+    if until := ENDED.get(key):
+        return None, [price | {"until": until}]
+    rows = DEEPSEEK.get(key[1]) if key[0] == "deepseek" else None
+    if not rows:
+        return price, None
+    days, prices = ["mon", "tue", "wed", "thu", "fri"], [price]
+    for since, input, output, read in rows:
+        hours = [{"from": start, "until": end, "times": "2"} for start, end in PEAK]
+        if since != RAISED:
+            hours = [hour | {"days": days} for hour in hours]
+        prices[-1]["until"] = since
+        prices.append({"input": input, "output": output, "cache_read": read, "hours": hours, "since": since, "from": ["deepseek"]})
+    return prices[-1], prices[:-1]
+
+
 def limit_of(key, limit, embedding):
     limit, sources = {k: v for k, v in limit.items() if v}, ["md"]
     if key in BASE and BASE[key][0]:
@@ -200,7 +228,7 @@ def abilities_of(key, row):
 def check(key, line, embedding):
     """Stops at what a listing gets wrong, so that a new oddity is looked at before it is shipped."""
     price, limit = line.get("price") or {}, line.get("limit") or {}
-    for tier in [price, *price.get("tiers", [])] if price else []:
+    for tier in [*([price] if price else []), *price.get("tiers", []), *(line.get("earlier") or [])]:
         zero = {k for k, v in tier.items() if v == "0"} - ({"output"} if embedding else set())
         dear = tier.get("cache_read") and Decimal(tier["cache_read"]) > Decimal(tier["input"])
         cheap = tier.get("cache_write_5m") and Decimal(tier["cache_write_5m"]) < Decimal(tier["input"])
@@ -225,11 +253,13 @@ def main():
         notes = [UNPRICED.get(key), DROP.get(key, (None, None))[1], NOTES.get(key), ALIBABA_NOTES.get(model if provider == "alibaba" else "")]
         if key == ("openai", "gpt-5-chat-latest"):
             notes.append("limits and abilities corrected: md repeated gpt-5's; output as in gpt-5.1-chat-latest")
+        price, earlier = dated(key, price_of(key, row.get("cost") or {}))
         line = {
             "provider": provider,
             "model": model,
             "limit": limit_of(key, row.get("limit") or {}, embedding),
-            "price": price_of(key, row.get("cost") or {}),
+            "price": price,
+            "earlier": earlier,
             "modalities": modalities_of(key, row.get("modalities"), embedding),
             "abilities": abilities_of(key, row),
             "note": "; ".join(filter(None, notes)),

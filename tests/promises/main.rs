@@ -8,6 +8,7 @@ mod cache;
 mod cli;
 mod context;
 mod continued;
+mod costs;
 mod dialects;
 mod embeddings;
 mod events;

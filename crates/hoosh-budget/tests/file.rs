@@ -12,7 +12,7 @@ use hoosh_budget::{
     Order, PoolId, PoolTree, Refusal, Reservation, SettleOutcome, Settlement, TokenBudget, TokenPool,
     UsageFilter, UsageLog, UsageRow, UsageSums, UsageSumsBy, Window,
 };
-use hoosh_core::{NanoUsd, Provenance, Usage};
+use hoosh_core::{NanoUsd, Provenance, ServiceTier, Usage};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tempfile::TempDir;
@@ -172,6 +172,7 @@ async fn a_row_comes_back_as_it_went_in() {
         reasoning: None,
         audio_in: Some(0),
         audio_out: Some(u64::MAX),
+        service_tier: ServiceTier::Priority,
         provenance: Provenance::Partial,
     };
     let row = UsageRow {

@@ -7,8 +7,9 @@
 //!
 //! One JSON object per line. The first names the sources, each with the day it speaks of; every other is one model,
 //! in groups (limit, price, modalities, abilities) that each name the sources they are `from`. Prices are decimal
-//! text, in dollars per million tokens, so that no figure passes through a float. `catalog.py` beside `Cargo.toml`
-//! writes it from a models.dev listing and holds every correction as a row of a table.
+//! text, in dollars per million tokens, so that no figure passes through a float. A price that holds for some time only
+//! says `since` when and `until` when, and those before it are `earlier` ones. `catalog.py` beside `Cargo.toml` writes it
+//! from a models.dev listing and holds every correction as a row of a table.
 //!
 //! # What was found odd in the listing, and what was decided
 //!
@@ -33,10 +34,14 @@
 //!   a base model came without limits and abilities; those were read from the base. `gpt-5-chat-latest` repeated
 //!   `gpt-5`'s limits and reasoning, corrected.
 //! - **Modalities**: an embedding model answers in `embedding`, not text; nobody answers in PDF (xAI's image models).
-//! - **Checked and kept**: DeepSeek's cached input at 1/50 to 1/120 of its input price was the vendor's list price on
-//!   that day (it has risen since, see the note); output prices below input ones do not occur; Fireworks' differing
-//!   cache discounts are the vendor's.
-//! - **Known gaps**: no service tiers (batch, priority, fast); image output of Gemini's image models is listed, so
+//! - **DeepSeek** has raised its prices since, and asks twice as much in its peak hours; all of it is dated. The listing's
+//!   figures (cached input at 1/50 to 1/120 of its input price) were the vendor's until 2026-08-16. That Chinese holidays
+//!   are no peak hours is not known here, so a call on one is overstated. `deepseek-chat` and `deepseek-reasoner` were
+//!   names of V4 Flash until 2026-07-24; of what they may cost since, the vendor's page says nothing.
+//! - **Checked and kept**: output prices below input ones do not occur; Fireworks' differing cache discounts are the
+//!   vendor's.
+//! - **Known gaps**: no prices of service tiers (a batch and `flex` count as usual, which is not lower; `priority` is
+//!   unpriced); image output of Gemini's image models is listed, so
 //!   their text output is overstated; audio input counts as text where a listing has no audio price
 //!   (`gemini-2.0-flash`, `qwen3.5` and `qwen3.6` open weights); cached audio counts as cached text.
 
@@ -44,10 +49,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::OnceLock;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::model::{Modalities, Modality, ModelInfo, UnknownModality};
-use crate::money::{InvalidAmount, NanoUsd, Price, Rates, Tier};
+use crate::money::{Adjustment, Hours, InvalidAmount, InvalidFactor, NanoUsd, Price, Rates, Tier, Weekdays};
 
 /// Models by provider and name, each figure with its source.
 ///
@@ -123,6 +129,18 @@ pub enum Problem {
     /// The tiers do not ascend.
     #[error("tier above {0} does not ascend")]
     TierOrder(u64),
+    /// What multiplies a price is no such number.
+    #[error("factor `{0}`: {1}")]
+    Factor(String, InvalidFactor),
+    /// A date is none, or a price ends at it before it begins.
+    #[error("date `{0}`")]
+    Date(String),
+    /// A price begins before the one that stands before it ends. Unit: seconds since 1970, UTC.
+    #[error("the price since {0} begins before the one before it ends")]
+    DateOrder(u64),
+    /// Hours of the day that are none.
+    #[error("hours `{0}`")]
+    Hours(String),
     /// A kind of content that is none.
     #[error(transparent)]
     Modality(#[from] UnknownModality),
@@ -131,9 +149,19 @@ pub enum Problem {
 #[derive(Debug)]
 struct Entry {
     info: ModelInfo,
+    /// Its prices in the order of time. Empty: the one in `info` has always held, as far as is known.
+    dated: Vec<Dated>,
     note: Option<String>,
     /// By [`Figure`]: places in [`Catalog::sources`].
     sources: [Vec<usize>; 4],
+}
+
+/// A price that holds for some time. Unit: seconds since 1970, UTC.
+#[derive(Debug)]
+struct Dated {
+    since: u64,
+    until: u64,
+    price: Price,
 }
 
 /// One provider's part of the entries.
@@ -189,6 +217,18 @@ impl Catalog {
     /// that costs something else than its family has a line of its own (`gpt-4o-2024-05-13`), so it is found first.
     pub fn find(&self, provider: &str, model: &str) -> Option<&ModelInfo> {
         self.entry(provider, model).map(|entry| &entry.info)
+    }
+
+    /// What a model cost at a time (seconds since 1970, UTC); it is found as by [`find`](Self::find). `None`: not known.
+    ///
+    /// Most prices have no date: what was listed on the day of the [source](Self::sources_of) is taken to hold at any time.
+    pub fn price_at(&self, provider: &str, model: &str, at: u64) -> Option<&Price> {
+        let entry = self.entry(provider, model)?;
+        if entry.dated.is_empty() {
+            return entry.info.price.as_ref();
+        }
+        let dated = entry.dated.iter().find(|dated| (dated.since..dated.until).contains(&at));
+        dated.map(|dated| &dated.price)
     }
 
     /// A model by name alone, spelled as for [`find`](Self::find), at whichever provider has it.
@@ -259,7 +299,7 @@ impl Catalog {
 }
 
 /// The names a model may stand under, best first.
-fn spellings(model: &str) -> [&str; 4] {
+pub(crate) fn spellings(model: &str) -> [&str; 4] {
     let bare = model.strip_prefix("models/").unwrap_or(model);
     let untagged = bare.strip_suffix(":latest").unwrap_or(bare);
     [model, bare, untagged, without_date(untagged)]
@@ -309,6 +349,8 @@ mod wire {
         limit: LimitGroup,
         price: Option<PriceGroup>,
         #[serde(default)]
+        earlier: Vec<PriceGroup>,
+        #[serde(default)]
         modalities: ModalitiesGroup,
         #[serde(default)]
         abilities: AbilitiesGroup,
@@ -331,7 +373,21 @@ mod wire {
         #[serde(default)]
         tiers: Vec<TierLine>,
         request: Option<String>,
+        #[serde(default)]
+        hours: Vec<HoursLine>,
+        since: Option<String>,
+        until: Option<String>,
         from: Vec<String>,
+    }
+
+    /// Hours with prices of their own: `"01:00"`, days by their names, and what multiplies the usual prices.
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct HoursLine {
+        from: String,
+        until: String,
+        days: Option<Vec<String>>,
+        times: String,
     }
 
     #[derive(Deserialize)]
@@ -389,15 +445,20 @@ mod wire {
         if line.provider.is_empty() || line.model.is_empty() {
             return Err(Problem::Nameless);
         }
-        let price_from = line.price.as_ref().map_or(&[][..], |price| &price.from);
-        let places = [&line.limit.from, price_from, &line.modalities.from, &line.abilities.from];
+        let price_from: Vec<String> =
+            line.price.iter().chain(&line.earlier).flat_map(|price| &price.from).cloned().collect();
+        let places = [&line.limit.from, &price_from, &line.modalities.from, &line.abilities.from];
         let mut found: [Vec<usize>; 4] = Default::default();
         for (into, keys) in found.iter_mut().zip(places) {
             for key in keys {
                 let place = sources.iter().position(|source| source.key == *key);
-                into.push(place.ok_or_else(|| Problem::UnknownSource(key.clone()))?);
+                let place = place.ok_or_else(|| Problem::UnknownSource(key.clone()))?;
+                if !into.contains(&place) {
+                    into.push(place);
+                }
             }
         }
+        let (price, dated) = prices(line.price, line.earlier)?;
         let info = ModelInfo {
             context_window: line.limit.context,
             input_max: line.limit.input,
@@ -408,11 +469,11 @@ mod wire {
             reasoning: line.abilities.reasoning,
             structured_output: line.abilities.structured_output,
             temperature: line.abilities.temperature,
-            price: line.price.map(price).transpose()?,
+            price,
             deprecated: line.abilities.deprecated,
             ..ModelInfo::named(line.provider, line.model)
         };
-        Ok(Entry { info, note: line.note, sources: found })
+        Ok(Entry { info, dated, note: line.note, sources: found })
     }
 
     fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem> {
@@ -431,7 +492,56 @@ mod wire {
             }
             tiers.push(Tier { above, rates: rates(line)? });
         }
-        Ok(Price { rates: rates(group.rates)?, tiers, request: group.request.map(amount).transpose()? })
+        Ok(Price {
+            rates: rates(group.rates)?,
+            tiers,
+            request: group.request.map(amount).transpose()?,
+            hours: group.hours.into_iter().map(hours).collect::<Result<_, _>>()?,
+            ..Price::default()
+        })
+    }
+
+    /// The latest price, and all of them where one of them has a date.
+    fn prices(
+        latest: Option<PriceGroup>,
+        earlier: Vec<PriceGroup>,
+    ) -> Result<(Option<Price>, Vec<Dated>), Problem> {
+        let mut all = earlier.into_iter().map(dated).collect::<Result<Vec<_>, _>>()?;
+        let latest = latest.map(dated).transpose()?;
+        let price = latest.as_ref().map(|latest| latest.price.clone());
+        all.extend(latest.filter(|latest| !all.is_empty() || latest.since > 0 || latest.until < u64::MAX));
+        match all.windows(2).find(|pair| pair[0].until > pair[1].since) {
+            Some(pair) => Err(Problem::DateOrder(pair[1].since)),
+            None => Ok((price, all)),
+        }
+    }
+
+    /// A price and the time that it holds for.
+    fn dated(group: PriceGroup) -> Result<Dated, Problem> {
+        let second = |text: &Option<String>| text.as_deref().map(second).transpose();
+        let (since, until) = (second(&group.since)?, second(&group.until)?);
+        let (since, until) = (since.unwrap_or(0), until.unwrap_or(u64::MAX));
+        if since >= until {
+            return Err(Problem::Date(group.until.unwrap_or_default()));
+        }
+        Ok(Dated { since, until, price: price(group)? })
+    }
+
+    fn second(text: &str) -> Result<u64, Problem> {
+        let read = text.parse().ok().and_then(|time: Timestamp| u64::try_from(time.as_second()).ok());
+        read.ok_or_else(|| Problem::Date(text.to_owned()))
+    }
+
+    fn hours(line: HoursLine) -> Result<Hours, Problem> {
+        let minute = |text: String| Hours::parse_minute(&text).ok_or(Problem::Hours(text));
+        let days = match &line.days {
+            None => Weekdays::ALL,
+            Some(names) => Weekdays::parse(names.iter().map(String::as_str))
+                .map_err(|name| Problem::Hours(name.to_owned()))?,
+        };
+        let factor = line.times.parse().map_err(|error| Problem::Factor(line.times, error))?;
+        let (from, until) = (minute(line.from)?, minute(line.until)?);
+        Ok(Hours { from, until, days, prices: Adjustment::Times(factor) })
     }
 
     fn rates(line: RatesLine) -> Result<Rates, Problem> {

@@ -35,6 +35,8 @@ pub mod json;
 pub mod limits;
 mod model;
 mod money;
+pub mod pattern;
+pub mod prices;
 mod provider;
 pub mod rate_limit;
 mod request;
@@ -48,7 +50,10 @@ pub use embedding::{EmbeddingEncoding, EmbeddingInput, EmbeddingRequest, Embeddi
 pub use error::{HooshError, InvalidRequest, NoRoute, NoRouteCause, Problem, ProblemKind, Refusal};
 pub use failure::{FailureKind, Fault, Fidelity, FidelityNote, NoteKind, Retry, UpstreamFailure};
 pub use model::{Modalities, Modality, ModelInfo, UnknownModality};
-pub use money::{InvalidAmount, NanoUsd, Price, Rates, Tier};
+pub use money::{
+    Adjustment, Factor, Hours, InvalidAmount, InvalidFactor, NanoUsd, Price, Rates, Tier, Weekdays,
+};
+pub use prices::{OnUnpriced, PriceTable};
 pub use provider::{
     ByteStream, EventStream, LlmProvider, ProviderHealth, ProviderType, UnknownProviderType, WireBody,
     WireReply, WireRequest,
@@ -60,4 +65,4 @@ pub use request::{
 pub use response::{Choice, FinishReason, InferenceResponse};
 pub use stream::{Fold, StreamEvent, fold, unfold};
 pub use tool::{HostedTool, ToolCall, ToolChoice, ToolDefinition, ToolResult};
-pub use usage::{Provenance, Usage};
+pub use usage::{Provenance, ServiceTier, Usage};

@@ -574,3 +574,21 @@ pub const USAGE_SUMS_MAX: usize = 10_000;
 
 /// Rows of the usage log that are deleted at once: 5,000, some 20 ms in which nothing else is written.
 pub const USAGE_FORGET_ROWS: usize = 5_000;
+
+/// Most prices that a user writes: 10,000, as many as models are taken from one listing. They are read at every start and
+/// reload.
+pub const PRICES_MAX: usize = 10_000;
+
+/// Largest file of them: 4 MiB, twice what as many prices take. It is in memory while it is read.
+pub const PRICES_FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Most sizes of the prompt from which on one model's calls cost something else: 16. Vendors have up to three; each call's are
+/// looked through.
+pub const PRICE_TIERS_MAX: usize = 16;
+
+/// Most times of the week at which one model's calls cost something else: 48. Vendors have up to two; each call's are looked
+/// through.
+pub const PRICE_HOURS_MAX: usize = 48;
+
+/// Models of unknown price that are told of in the log: 1,000, each once. Callers can make names up where a route takes any.
+pub const UNPRICED_TOLD_MAX: usize = 1_000;

@@ -6,12 +6,16 @@
 //!
 //! **Invariant:** no float. A price enters as decimal text, becomes whole nano-dollars, and stays whole.
 
+mod adjustment;
+
 use std::fmt;
 use std::iter::Sum;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use self::adjustment::Billing;
+pub use self::adjustment::{Adjustment, Factor, Hours, InvalidFactor, Weekdays};
 use crate::usage::Usage;
 
 /// An amount of money.
@@ -50,8 +54,9 @@ pub enum InvalidAmount {
 
 /// What one model's calls cost, as its provider's price list has it on some day.
 ///
-/// It knows tokens and a flat fee per call. It does not know service tiers (batch, priority, fast), tools that bill by
-/// use, image tokens (counted as text) or cache storage by the hour; a model whose bill is mostly that has no price.
+/// It knows tokens, a flat fee per call, hours of the week with other prices, and calls that were served in another way
+/// (batch, flex, priority). It does not know tools that bill by use, image tokens (counted as text) or cache storage by
+/// the hour; a model whose bill is mostly that has no price.
 ///
 /// ```
 /// use hoosh_core::{NanoUsd, Price, Usage};
@@ -71,6 +76,16 @@ pub struct Price {
     ///
     /// A call that used no token at all was refused or never ran, and is not charged it.
     pub request: Option<NanoUsd>,
+    /// Prices of calls that were answered as a batch. Default: the usual ones, which are not lower.
+    pub batch: Option<Adjustment>,
+    /// Prices of calls that were served later for less (OpenAI's `flex`). Default: the usual ones, which are not lower.
+    pub flex: Option<Adjustment>,
+    /// Prices of calls that were served before others for more (OpenAI's `priority`). Default: none is known, and such a
+    /// call is unpriced.
+    pub priority: Option<Adjustment>,
+    /// Hours with other prices. Empty (the default) for nearly all models. The first that a call is in counts; `Times` of
+    /// the three above multiplies what holds at the hour, prices of their own hold at any hour.
+    pub hours: Vec<Hours>,
 }
 
 /// Prices by kind of token.
@@ -120,6 +135,9 @@ pub struct Tier {
 
 /// Tokens that a [`Rates`] field is the price of.
 const TOKENS_PER_RATE: u128 = 1_000_000;
+
+/// What the product of two factors in millionths is for a factor of one.
+const FACTORS_UNIT: u128 = 1_000_000_000_000;
 
 /// Decimal places of a dollar that are kept.
 const PLACES: usize = 9;
@@ -246,23 +264,30 @@ impl Price {
 
     /// The prices of a call with this many prompt tokens, cached ones included: those of the highest tier exceeded.
     pub fn rates_for(&self, prompt_tokens: u64) -> &Rates {
-        self.tiers
-            .iter()
-            .filter(|tier| prompt_tokens > tier.above)
-            .max_by_key(|tier| tier.above)
-            .map_or(&self.rates, |tier| &tier.rates)
+        tier_of(&self.rates, &self.tiers, prompt_tokens)
     }
 
-    /// What one call cost.
+    /// What one call cost at the usual prices, whenever it was and however it was served.
     ///
-    /// **Rounding:** tokens times price is summed over all kinds first, exactly (`u128`); the sum is divided by a
-    /// million once, and half a nano-dollar rounds up. Rounding each kind by itself would let a call drift by as many
+    /// **Rounding:** tokens times price is summed over all kinds first, exactly (`u128`); the sum, times what
+    /// multiplies the prices, is divided once, and half a nano-dollar rounds up. Rounding each kind by itself would let a call drift by as many
     /// nano-dollars as it has kinds of tokens, and two ways of splitting the same tokens would cost differently.
     ///
     /// `None` in the usage counts as zero tokens: estimate first where the provider said nothing. Give it one call's
     /// usage, not a sum of several: tiers and the flat fee are per call. Saturates at [`NanoUsd::MAX`].
     pub fn cost(&self, usage: &Usage) -> NanoUsd {
-        let rates = self.rates_for(usage.prompt_total());
+        self.billed(&Billing::usual(self), usage)
+    }
+
+    /// What one call cost that was made at this time (seconds since 1970, UTC), served as its usage says.
+    ///
+    /// `None`: what such a service costs is not known. Rounding and the rest is as for [`cost`](Self::cost).
+    pub fn cost_at(&self, usage: &Usage, at: u64) -> Option<NanoUsd> {
+        Some(self.billed(&Billing::at(self, at, usage.service_tier)?, usage))
+    }
+
+    fn billed(&self, billing: &Billing<'_>, usage: &Usage) -> NanoUsd {
+        let (rates, factors) = billing.rates_for(usage.prompt_total());
         let output = if usage.reasoning.unwrap_or(0) > 0 { rates.output_reasoned() } else { rates.output };
         let parts = [
             (usage.input, rates.input),
@@ -279,11 +304,25 @@ impl Price {
             // 64 bits times 63 bits: the product always fits, only the sum can saturate.
             .map(|(tokens, rate)| u128::from(tokens.unwrap_or(0)) * u128::try_from(rate.0).unwrap_or(0))
             .fold(0, u128::saturating_add);
-        let rounded = millionths.saturating_add(TOKENS_PER_RATE / 2) / TOKENS_PER_RATE;
+        // Most prices are multiplied by nothing; then there is room for every number of tokens.
+        let (sum, unit) = match factors {
+            FACTORS_UNIT => (millionths, TOKENS_PER_RATE),
+            factors => (millionths.saturating_mul(factors), TOKENS_PER_RATE * FACTORS_UNIT),
+        };
+        let rounded = sum.saturating_add(unit / 2) / unit;
         let tokens = NanoUsd(i64::try_from(rounded).unwrap_or(i64::MAX));
         let fee = if usage.total() > 0 { self.request.unwrap_or_default() } else { NanoUsd::ZERO };
         tokens.saturating_add(fee)
     }
+}
+
+/// The prices of the highest tier that a prompt exceeds.
+fn tier_of<'a>(rates: &'a Rates, tiers: &'a [Tier], prompt_tokens: u64) -> &'a Rates {
+    tiers
+        .iter()
+        .filter(|tier| prompt_tokens > tier.above)
+        .max_by_key(|tier| tier.above)
+        .map_or(rates, |tier| &tier.rates)
 }
 
 // === impl Rates ===

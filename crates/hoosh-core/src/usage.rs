@@ -28,8 +28,25 @@ pub struct Usage {
     pub audio_in: Option<u64>,
     /// Answer tokens that were audio.
     pub audio_out: Option<u64>,
+    /// How the call was served, which decides by which prices it is billed.
+    pub service_tier: ServiceTier,
     /// How we know.
     pub provenance: Provenance,
+}
+
+/// How a call was served, as the provider reports it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum ServiceTier {
+    /// As usual, or nothing was said. So counts what was paid for beforehand (OpenAI's `scale`) and every word that is not
+    /// known.
+    #[default]
+    Standard,
+    /// As part of a batch.
+    Batch,
+    /// When there was room, for less.
+    Flex,
+    /// Before others, for more.
+    Priority,
 }
 
 /// How a [`Usage`] is known.
@@ -57,6 +74,33 @@ impl Provenance {
     }
 }
 
+// === impl ServiceTier ===
+
+impl ServiceTier {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Standard, Self::Batch, Self::Flex, Self::Priority];
+
+    /// One word for logs, metrics and price lists.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Batch => "batch",
+            Self::Flex => "flex",
+            Self::Priority => "priority",
+        }
+    }
+
+    /// What a provider's `service_tier` means.
+    pub fn of(word: &str) -> Self {
+        Self::ALL.into_iter().find(|tier| tier.as_str() == word).unwrap_or_default()
+    }
+
+    /// The same of a JSON value, which may be anything.
+    pub(crate) fn of_json(json: Option<&str>) -> Self {
+        json.and_then(|text| text.strip_prefix('"')?.strip_suffix('"')).map_or(Self::Standard, Self::of)
+    }
+}
+
 // === impl Usage ===
 
 impl Usage {
@@ -77,7 +121,8 @@ impl Usage {
 }
 
 impl AddAssign for Usage {
-    /// Adds part by part; a part is `None` only if it is `None` on both sides. The weaker provenance wins.
+    /// Adds part by part; a part is `None` only if it is `None` on both sides. The weaker provenance wins, and the
+    /// service tier that is not the usual one.
     fn add_assign(&mut self, other: Self) {
         let add = |mine: &mut Option<u64>, theirs: Option<u64>| {
             if let Some(theirs) = theirs {
@@ -92,6 +137,9 @@ impl AddAssign for Usage {
         add(&mut self.reasoning, other.reasoning);
         add(&mut self.audio_in, other.audio_in);
         add(&mut self.audio_out, other.audio_out);
+        if self.service_tier == ServiceTier::Standard {
+            self.service_tier = other.service_tier;
+        }
         if self.provenance == Provenance::Reported {
             self.provenance = other.provenance;
         }
@@ -115,6 +163,22 @@ mod tests {
         assert_eq!(usage.reasoning, Some(0));
         assert_eq!(usage.cache_read, None);
         assert_eq!((usage.prompt_total(), usage.completion_total(), usage.total()), (4, 5, 9));
+    }
+
+    #[test]
+    fn a_service_tier_is_read_from_any_vendors_word() {
+        for (json, tier) in [
+            (Some("\"flex\""), ServiceTier::Flex),
+            (Some("\"priority\""), ServiceTier::Priority),
+            (Some("\"batch\""), ServiceTier::Batch),
+            (Some("\"default\""), ServiceTier::Standard),
+            (Some("\"scale\""), ServiceTier::Standard),
+            (Some("null"), ServiceTier::Standard),
+            (Some("{}"), ServiceTier::Standard),
+            (None, ServiceTier::Standard),
+        ] {
+            assert_eq!(ServiceTier::of_json(json), tier, "{json:?}");
+        }
     }
 
     #[test]

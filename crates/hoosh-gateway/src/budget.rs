@@ -20,13 +20,13 @@ use std::time::Duration;
 
 use hoosh_budget::{Amount, CallId, Claim, Earliest, PoolId, Refusal, Reservation, TokenBudget, UsageRow};
 use hoosh_core::dialect::Operation;
-use hoosh_core::{HooshError, InvalidRequest, NanoUsd, Usage, limits};
-use hoosh_router::Plan;
+use hoosh_core::{HooshError, InvalidRequest, NanoUsd, limits};
+use hoosh_router::{Plan, Query};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::call::Call;
-use crate::settle::{CallRecord, cost};
+use crate::settle::CallRecord;
 
 /// Pools of a call, by what they are of.
 const KINDS: [&str; 4] = ["key", "user", "agent", "model"];
@@ -46,20 +46,20 @@ pub(crate) async fn hold(
         return Ok(None); // what is counted costs nothing, what is only passed through cannot be counted
     }
     let pools = pools(call)?;
-    let id = CallId::from(call.id.as_str());
+    let (id, at) = (CallId::from(call.id.as_str()), call.id.unix_seconds());
     let prompt = call.prompt_tokens().unwrap_or(call.body.len() as u64);
     let answer = match operation {
         Operation::Embedding => 0,
         _ => call.head.max_tokens.unwrap_or(limits::BUDGET_ANSWER_TOKENS),
     };
-    let (estimate, least) = (amount(plan, prompt, answer), amount(plan, prompt, answer.min(1)));
+    let (estimate, least) = (amount(plan, at, prompt, answer), amount(plan, at, prompt, answer.min(1)));
     let claim =
         Claim { if_defined: &pools, least, ..Claim::new(&id, &[], estimate, limits::BUDGET_LEASE_TIME) };
     let reservation = budget.reserve(&claim, Timestamp::now()).await.map_err(refused)?;
     let ceiling = reservation.ceiling();
     if operation == Operation::Inference && (ceiling.tokens.is_some() || ceiling.money.is_some()) {
         let by_tokens = ceiling.tokens.map(|most| most.saturating_sub(prompt));
-        let by_money = ceiling.money.and_then(|most| affordable(plan, prompt, most));
+        let by_money = ceiling.money.and_then(|most| affordable(plan, at, prompt, most));
         let most = by_tokens.into_iter().chain(by_money).min().unwrap_or(answer).max(1);
         // Whoever said no more than is held writes no more.
         if call.head.max_tokens.is_none_or(|asked| asked > most) {
@@ -82,18 +82,19 @@ fn pools(call: &Call) -> Result<Vec<PoolId>, HooshError> {
         .collect()
 }
 
-/// What so many tokens are at the dearest who could be asked. One without a known price counts as free.
-fn amount(plan: &Plan, prompt: u64, answer: u64) -> Amount {
-    let usage = Usage { input: Some(prompt), output: Some(answer), ..Usage::default() };
+/// What so many tokens are at the dearest who could be asked, at the time of the call. One without a known price counts as free.
+fn amount(plan: &Plan, at: u64, prompt: u64, answer: u64) -> Amount {
+    let query =
+        Query { prompt_tokens: Some(prompt), max_tokens: Some(answer), at: Some(at), ..Query::default() };
     let all = plan.candidates.iter().chain(plan.resting.iter().map(|resting| &resting.candidate));
-    let costs = all.filter_map(|candidate| cost(&*candidate.provider, &candidate.model, Some(&usage)));
+    let costs = all.filter_map(|candidate| candidate.cost(&query, &plan.prices));
     Amount { tokens: prompt.saturating_add(answer), money: costs.max().unwrap_or(NanoUsd::ZERO) }
 }
 
 /// The most tokens of answer that so much money is enough for, behind a prompt, at the dearest. `None`: answers cost nothing.
-fn affordable(plan: &Plan, prompt: u64, most: NanoUsd) -> Option<u64> {
+fn affordable(plan: &Plan, at: u64, prompt: u64, most: NanoUsd) -> Option<u64> {
     const MANY: u64 = 1_000_000;
-    let (without, with) = (amount(plan, prompt, 0).money, amount(plan, prompt, MANY).money);
+    let (without, with) = (amount(plan, at, prompt, 0).money, amount(plan, at, prompt, MANY).money);
     let of_many = u128::try_from(with.saturating_sub(without).0).ok().filter(|price| *price > 0)?;
     let left = u128::try_from(most.saturating_sub(without).0).unwrap_or(0);
     Some(u64::try_from(left * u128::from(MANY) / of_many).unwrap_or(u64::MAX))

@@ -357,8 +357,9 @@ impl RequestId {
         self.0.strip_prefix(Self::PREFIX).unwrap_or(&self.0)
     }
 
-    /// When it was made, in Unix seconds: a UUID of version 7 begins with the milliseconds (RFC 9562, 5.7).
-    pub(crate) fn unix_seconds(&self) -> u64 {
+    /// When it was made, in seconds since 1970, UTC: a UUID of version 7 begins with the milliseconds (RFC 9562, 5.7). It is by
+    /// this time that a call is priced.
+    pub fn unix_seconds(&self) -> u64 {
         let millis = self.unprefixed().get(..12).and_then(|digits| u64::from_str_radix(digits, 16).ok());
         millis.unwrap_or(0) / 1000
     }

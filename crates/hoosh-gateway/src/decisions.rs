@@ -106,8 +106,9 @@ struct Kept {
 impl Decision {
     pub(crate) fn new(call: &Call, query: &Query<'_>, plan: Plan, configuration: Option<Arc<str>>) -> Self {
         // Field by field, since what is borrowed cannot be left out in one go.
-        let &Query { max_tokens, prompt_tokens, prompt_estimate, input, tools, local_only, max_cost, .. } =
-            query;
+        let &Query {
+            max_tokens, prompt_tokens, prompt_estimate, input, tools, local_only, max_cost, at, ..
+        } = query;
         let (model, context, conversation) = ("", query.context, query.conversation);
         let query = Query {
             model,
@@ -118,6 +119,7 @@ impl Decision {
             tools,
             local_only,
             max_cost,
+            at,
             context,
             conversation,
         };

@@ -31,6 +31,7 @@ use crate::lane::{self, Answer, AnswerBody};
 use crate::lines::{LineLimits, LineStatus, Lines, Permits};
 use crate::listing::Listings;
 use crate::needs;
+use crate::pricing::Pricing;
 use crate::reply::{Reply, ReplyBody, ReplyHead, ReplyStream};
 use crate::responses::Responses;
 use crate::retries::Retries;
@@ -42,6 +43,8 @@ pub struct Gateway {
     guards: Vec<Arc<dyn Guard>>,
     /// The events among them.
     observers: Arc<[Arc<dyn Observer>]>,
+    /// What calls cost.
+    pricing: Arc<Pricing>,
     events: EventBus,
     listings: Listings,
     answer_time_max: Option<Duration>,
@@ -185,7 +188,7 @@ impl Gateway {
     /// Dropping the future, or a streamed answer, cancels the call at the provider and tells the observers so.
     pub async fn call(&self, mut call: Call) -> Result<Reply, HooshError> {
         call.recall(&self.responses);
-        let mut settlement = Settlement::open(&call, Arc::clone(&self.observers));
+        let mut settlement = Settlement::open(&call, Arc::clone(&self.observers), Arc::clone(&self.pricing));
         settlement.booked_in(self.budget.as_ref());
         match self.run(&call, &mut settlement).await {
             Ok(Answered { answer, head, held, by }) => {
@@ -921,6 +924,7 @@ impl GatewayBuilder {
             lines: Lines::after(&lines, self.lines, stays),
             guards: self.guards,
             observers: self.observers.into(),
+            pricing: Arc::new(Pricing::of(&router)),
             events: self.events,
             answer_time_max: self.answer_time_max,
             fidelity: self.fidelity,

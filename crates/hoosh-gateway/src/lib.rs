@@ -36,6 +36,7 @@ mod lane;
 mod lines;
 mod listing;
 mod needs;
+mod pricing;
 mod probes;
 mod reply;
 mod responses;

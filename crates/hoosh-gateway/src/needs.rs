@@ -40,6 +40,7 @@ pub(crate) fn query(call: &Call) -> Query<'_> {
         tools: has_tools(body),
         local_only: call.local_only,
         max_cost: call.max_cost,
+        at: Some(call.id.unix_seconds()),
         context: call.context.map(|wish| wish.policy),
         conversation: call.session.as_ref().map(|session| Seed::of((call.caller.as_str(), session))),
     }

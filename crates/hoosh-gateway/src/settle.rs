@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hoosh_budget::{Reservation, TokenBudget};
-use hoosh_core::catalog::Catalog;
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{
     FailureKind, FidelityNote, HooshError, LlmProvider, NanoUsd, Provenance, UpstreamFailure, Usage,
@@ -19,6 +18,7 @@ use crate::cache::{CacheUse, Found, Keeping};
 use crate::call::{Call, CallerId, RequestId};
 use crate::context::ContextReceipt;
 use crate::decisions::Decision;
+use crate::pricing::Pricing;
 
 /// Somebody who is told when a call is over: a log, metrics, and in time the books.
 ///
@@ -127,6 +127,9 @@ pub enum Outcome {
 /// The duty to tell the end of a call. Dropped without an end, the caller has gone away, and that is told.
 pub(crate) struct Settlement {
     observers: Arc<[Arc<dyn Observer>]>,
+    pricing: Arc<Pricing>,
+    /// When the call was made, for its price.
+    at: u64,
     start: Instant,
     /// Gone once it is told.
     record: Option<Box<CallRecord>>,
@@ -187,7 +190,7 @@ impl Outcome {
 // === impl Settlement ===
 
 impl Settlement {
-    pub(crate) fn open(call: &Call, observers: Arc<[Arc<dyn Observer>]>) -> Self {
+    pub(crate) fn open(call: &Call, observers: Arc<[Arc<dyn Observer>]>, pricing: Arc<Pricing>) -> Self {
         let record = CallRecord {
             id: call.id.clone(),
             caller: call.caller.clone(),
@@ -209,6 +212,8 @@ impl Settlement {
         };
         Self {
             observers,
+            pricing,
+            at: call.id.unix_seconds(),
             start: Instant::now(),
             record: Some(Box::new(record)),
             usage: None,
@@ -349,12 +354,13 @@ impl Settlement {
 
     fn leg(&mut self, provider: &dyn LlmProvider, model: &str, kind: LegKind, usage: Option<Usage>) {
         let Some(record) = &mut self.record else { return };
+        let cost = self.pricing.cost(provider, model, usage.as_ref(), self.at);
         record.legs.push(Leg {
             provider: provider.name().to_owned(),
             model: model.to_owned(),
             kind,
             usage,
-            cost: cost(provider, model, usage.as_ref()),
+            cost,
         });
     }
 
@@ -365,7 +371,8 @@ impl Settlement {
         if record.cache.is_again() {
             return Some(NanoUsd(0));
         }
-        let own = cost(&**self.provider.as_ref()?, record.model_used.as_deref()?, self.usage.as_ref())?;
+        let (provider, model) = (self.provider.as_ref()?, record.model_used.as_deref()?);
+        let own = self.pricing.cost(&**provider, model, self.usage.as_ref(), self.at)?;
         record.legs.iter().try_fold(own, |sum, leg| Some(NanoUsd(sum.0.saturating_add(leg.cost?.0))))
     }
 
@@ -383,6 +390,9 @@ impl Settlement {
             }
         }
         (record.usage, record.cost, record.duration) = (self.usage, cost, self.start.elapsed());
+        if record.cost.is_none() {
+            self.tell_unpriced(&record);
+        }
         record.outcome = outcome;
         if let Some(decision) = self.decision.take() {
             decision.end(record.outcome.as_str());
@@ -393,16 +403,21 @@ impl Settlement {
         budget::book(self.budget.as_ref(), self.reservation.take(), &record);
         self.observers.iter().for_each(|observer| observer.call_settled(&record));
     }
-}
 
-/// What that usage costs there, if both are known.
-pub(crate) fn cost(provider: &dyn LlmProvider, model: &str, usage: Option<&Usage>) -> Option<NanoUsd> {
-    // A model on this machine has no price per token; what it costs is counted elsewhere, in seconds.
-    if provider.is_local() {
-        return usage.map(|_| NanoUsd(0));
+    /// Tells of whose usage is known and whose price is not.
+    fn tell_unpriced(&self, record: &CallRecord) {
+        for leg in record.legs.iter().filter(|leg| leg.cost.is_none()) {
+            if let Some(usage) = &leg.usage {
+                self.pricing.unpriced(&leg.provider, &leg.model, usage);
+            }
+        }
+        if let (Some(provider), Some(model), Some(usage)) =
+            (&self.provider, &record.model_used, &record.usage)
+            && self.pricing.cost(&**provider, model, Some(usage), self.at).is_none()
+        {
+            self.pricing.unpriced(provider.name(), model, usage);
+        }
     }
-    let known = Catalog::builtin().find(provider.provider_type().as_str(), model)?;
-    Some(known.price.as_ref()?.cost(usage?))
 }
 
 impl Drop for Settlement {

@@ -1,15 +1,29 @@
 //! Who cannot take a call, going by what is known of models and of the call.
 //!
-//! Only sure failures are ruled out: what is not known of a model does not stand against it. The one exception is a limit
-//! of what the call may cost, which an unknown price could break.
+//! Only sure failures are ruled out: what is not known of a model does not stand against it. The one exception is a price
+//! that is not known, where the call may cost only so much or nobody without a price is to be asked.
+
+use std::sync::Arc;
 
 use hoosh_core::catalog::Catalog;
-use hoosh_core::{ContextPolicy, ContextRule, LlmProvider, Modality, ModelInfo, NanoUsd, Usage};
+use hoosh_core::{
+    ContextPolicy, ContextRule, LlmProvider, Modality, ModelInfo, NanoUsd, OnUnpriced, PriceTable, Usage,
+};
 
 use crate::plan::{Objection, Query};
 
 /// Tokens of an answer that is estimated where the call names no most: 500, a long paragraph or two.
 const ANSWER_TOKENS: u64 = 500;
+
+/// What calls cost, and what is done where that is not known.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pricing {
+    pub(crate) table: Arc<PriceTable>,
+    pub(crate) on_unpriced: OnUnpriced,
+}
+
+/// A time behind all that prices were written for, at which the latest of them hold.
+const LATEST: u64 = u64::MAX - 1;
 
 /// What stands against asking this provider for the model, going by the call itself and what its route says of lengths.
 pub(crate) fn objection(
@@ -17,17 +31,19 @@ pub(crate) fn objection(
     model: &str,
     query: &Query<'_>,
     rule: Option<&ContextRule>,
+    pricing: &Pricing,
 ) -> Option<Objection> {
     if query.local_only && !provider.is_local() {
         return Some(Objection::NotLocal);
     }
     let asks_nothing = query.input.is_empty() && !query.tools && query.prompt_tokens.is_none();
-    if asks_nothing && query.max_cost.is_none() {
+    let is_cost_indifferent = query.max_cost.is_none() && pricing.on_unpriced != OnUnpriced::Block;
+    if asks_nothing && is_cost_indifferent {
         return None;
     }
     by_ability(known(provider, model), query)
         .or_else(|| by_length(provider, model, query, rule))
-        .or_else(|| by_cost(provider, model, query))
+        .or_else(|| by_cost(provider, model, query, pricing))
 }
 
 fn by_ability(known: Option<&ModelInfo>, query: &Query<'_>) -> Option<Objection> {
@@ -63,9 +79,18 @@ fn by_length(
     (tokens > window).then_some(Objection::TooLong { tokens, window })
 }
 
-fn by_cost(provider: &dyn LlmProvider, model: &str, query: &Query<'_>) -> Option<Objection> {
-    let limit = query.max_cost?;
-    match cost(provider, model, query) {
+fn by_cost(
+    provider: &dyn LlmProvider,
+    model: &str,
+    query: &Query<'_>,
+    pricing: &Pricing,
+) -> Option<Objection> {
+    let limit = match (query.max_cost, pricing.on_unpriced) {
+        (None, OnUnpriced::Allow | OnUnpriced::Warn) => return None,
+        (None, OnUnpriced::Block) => NanoUsd::MAX,
+        (Some(limit), _) => limit,
+    };
+    match cost(provider, model, query, &pricing.table) {
         None => Some(Objection::Unpriced),
         Some(cost) if cost > limit => Some(Objection::TooDear { cost, limit }),
         Some(_) => None,
@@ -73,16 +98,22 @@ fn by_cost(provider: &dyn LlmProvider, model: &str, query: &Query<'_>) -> Option
 }
 
 /// What the call would cost there, about. `None`: there is no known price.
-pub(crate) fn cost(provider: &dyn LlmProvider, model: &str, query: &Query<'_>) -> Option<NanoUsd> {
-    if provider.is_local() {
-        return Some(NanoUsd(0));
-    }
+pub(crate) fn cost(
+    provider: &dyn LlmProvider,
+    model: &str,
+    query: &Query<'_>,
+    prices: &PriceTable,
+) -> Option<NanoUsd> {
     let usage = Usage {
         input: query.prompt_tokens.or(query.prompt_estimate),
         output: Some(query.max_tokens.unwrap_or(ANSWER_TOKENS)),
         ..Usage::default()
     };
-    Some(known(provider, model)?.price.as_ref()?.cost(&usage))
+    match query.at {
+        Some(at) => prices.cost(provider.into(), model, &usage, at),
+        // At what hour is not known either, so that the usual prices count.
+        None => Some(prices.price_at(provider.into(), model, LATEST)?.price.cost(&usage)),
+    }
 }
 
 /// Most tokens that a model reads, if that is known.

@@ -64,7 +64,6 @@ mod health;
 mod hedge;
 mod hold;
 mod near;
-mod pattern;
 mod plan;
 mod queue;
 mod random;

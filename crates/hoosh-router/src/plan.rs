@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hoosh_core::{
     ContextPolicy, ContextRule, EmbeddingRequest, Fidelity, InferenceRequest, LlmProvider, Modalities,
-    Modality, NanoUsd, NoRoute, NoRouteCause, PartKind,
+    Modality, NanoUsd, NoRoute, NoRouteCause, PartKind, PriceTable,
 };
 
 use crate::breaker::RestReason;
@@ -35,8 +35,11 @@ pub struct Query<'a> {
     pub tools: bool,
     /// Whether only models on this machine or network may see it.
     pub local_only: bool,
-    /// Most that the call may cost, estimated by the catalogue. A model without a known price is then not asked.
+    /// Most that the call may cost, as estimated. A model without a known price is then not asked.
     pub max_cost: Option<NanoUsd>,
+    /// When the call is made, which decides what it costs. Unit: seconds since 1970, UTC. `None`: unknown, and the latest
+    /// prices count.
+    pub at: Option<u64>,
     /// What the caller wants done about a prompt that is too long; `None`: what the route says. Where it is made shorter, no
     /// window is too small.
     pub context: Option<ContextPolicy>,
@@ -61,6 +64,8 @@ pub struct Plan {
     pub strategy: Strategy,
     /// When it was made, and the chance in it.
     pub moment: Moment,
+    /// What calls cost, as it was known then.
+    pub prices: Arc<PriceTable>,
 }
 
 /// Somebody who can be asked.
@@ -184,7 +189,8 @@ pub enum Objection {
         /// What it may cost.
         limit: NanoUsd,
     },
-    /// The call may cost only so much, and what it would cost there is not known.
+    /// What the call would cost there is not known, and it may cost only so much, or
+    /// [nobody is asked](hoosh_core::OnUnpriced::Block) of whom that is not known.
     Unpriced,
     /// The call allows no loss, and its dialect has no word for something in it.
     Lossy(
@@ -325,9 +331,10 @@ impl Micros {
 // === impl Candidate ===
 
 impl Candidate {
-    /// What the call would cost there, about: 500 tokens of answer where it names no most. `None`: no price is known.
-    pub fn cost(&self, query: &Query<'_>) -> Option<NanoUsd> {
-        filter::cost(&*self.provider, &self.model, query)
+    /// What the call would cost there by these prices, about: 500 tokens of answer where it names no most. `None`: no price is
+    /// known.
+    pub fn cost(&self, query: &Query<'_>, prices: &PriceTable) -> Option<NanoUsd> {
+        filter::cost(&*self.provider, &self.model, query, prices)
     }
 
     /// Whether it can go on with an answer that another has begun.

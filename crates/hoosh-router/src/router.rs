@@ -10,10 +10,11 @@ use std::time::Instant;
 use futures_util::Stream;
 use hoosh_core::{
     EmbeddingRequest, EmbeddingResponse, EventStream, HooshError, InferenceRequest, InferenceResponse,
-    LlmProvider, NoRoute, StreamEvent, UpstreamFailure, limits,
+    LlmProvider, NoRoute, OnUnpriced, PriceTable, StreamEvent, UpstreamFailure, limits,
 };
 
 use crate::attempt::{Attempted, Missed, Opening, attempt, now};
+use crate::filter::Pricing;
 use crate::health::{Attempt, Health};
 use crate::hedge::{Hedging, LetGo};
 use crate::hold::until_proven;
@@ -49,6 +50,7 @@ pub struct RouterBuilder {
     retry: RetryPolicy,
     health: Option<Arc<Health>>,
     hedge_percent: Option<u32>,
+    pricing: Pricing,
 }
 
 /// An answer, and who gave it.
@@ -141,6 +143,19 @@ impl RouterBuilder {
         self
     }
 
+    /// Sets what calls cost. Default: the built-in catalogue's prices.
+    pub fn prices(mut self, prices: Arc<PriceTable>) -> Self {
+        self.pricing.table = prices;
+        self
+    }
+
+    /// Sets what is done about providers at which it is not known what a call costs. The router only knows whether they are
+    /// asked. Default: [`OnUnpriced::Warn`], they are.
+    pub fn on_unpriced(mut self, policy: OnUnpriced) -> Self {
+        self.pricing.on_unpriced = policy;
+        self
+    }
+
     /// Reads it all.
     ///
     /// # Errors
@@ -150,6 +165,7 @@ impl RouterBuilder {
     pub fn build(self) -> Result<Router, BuildError> {
         let health = self.health.unwrap_or_default();
         let table = RouteTable::new(self.providers, self.routes, self.aliases, self.strategies, &health)?;
+        let table = table.priced(self.pricing);
         let (strategy, retry) = (self.strategy, self.retry);
         let percent = self.hedge_percent.unwrap_or(limits::HEDGE_PERCENT).clamp(1, 100);
         let hedges = Arc::new(RetryBudget::one_in(100_u32.div_ceil(percent)));

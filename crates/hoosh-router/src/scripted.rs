@@ -165,7 +165,8 @@ pub(crate) fn resting<'a>(all: impl IntoIterator<Item = (&'a str, u64)>, now: In
 
 fn of(candidates: Vec<Candidate>, resting: Vec<Resting>) -> Plan {
     let moment = Moment { now: Instant::now(), turn: Turn::default(), seed: Seed::default() };
-    Plan { candidates, resting, passed_over: Vec::new(), strategy: Strategy::default(), moment }
+    let (passed_over, strategy, prices) = (Vec::new(), Strategy::default(), Arc::default());
+    Plan { candidates, resting, passed_over, strategy, moment, prices }
 }
 
 fn candidate(name: &str) -> Candidate {

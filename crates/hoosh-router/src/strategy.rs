@@ -6,8 +6,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use hoosh_core::pattern::Specificity;
+
 use crate::breaker::Verdict;
-use crate::pattern::Specificity;
 use crate::plan::Seen;
 use crate::random::Seed;
 
@@ -33,8 +34,8 @@ pub enum Strategy {
     LowestLatency,
     /// The same by the time until the first output.
     LowestTtft,
-    /// The one at which the call costs least, by the catalogue; those of unknown price last. What is on this machine costs
-    /// nothing.
+    /// The one at which the call costs least at its time; those of unknown price last. What is on this machine costs nothing,
+    /// unless the [prices](crate::RouterBuilder::prices) say so.
     Cheapest,
     /// Those on this machine or network first.
     LocalFirst,

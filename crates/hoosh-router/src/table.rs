@@ -12,16 +12,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hoosh_core::{ContextRule, Fidelity, LlmProvider, NoRoute};
+use hoosh_core::pattern::{self, Index, Specificity};
+use hoosh_core::{ContextRule, Fidelity, LlmProvider, NoRoute, OnUnpriced, PriceTable};
 
 use self::alias::Alias;
 pub use self::alias::{Canary, Group, Member};
 use self::strategies::Strategies;
 use crate::breaker::Verdict;
-use crate::filter;
+use crate::filter::{self, Pricing};
 use crate::health::{Health, Host};
 use crate::near::near;
-use crate::pattern::{self, Index, Specificity};
 use crate::plan::{Candidate, Naming, Object, Objection, PassedOver, Plan, Query, Resting, Seen, Way, Why};
 use crate::random::Seed;
 use crate::snapshot::Snapshot;
@@ -167,6 +167,7 @@ pub struct RouteTable {
     index: Index<Hit>,
     aliases: HashMap<Arc<str>, Alias>,
     strategies: Strategies,
+    pricing: Pricing,
 }
 
 struct Provider {
@@ -252,11 +253,17 @@ impl RouteTable {
             index: Index::new([]),
             aliases: HashMap::new(),
             strategies: Strategies::new(Vec::new(), &mut faults),
+            pricing: Pricing::default(),
         };
         table.read_routes(&routes, &mut faults);
         table.aliases = alias::resolve(aliases, &table, &mut faults);
         table.strategies = Strategies::new(strategies, &mut faults);
         if faults.is_empty() { Ok(table) } else { Err(BuildError { faults }) }
+    }
+
+    /// The same with other prices than the catalogue's.
+    pub(crate) fn priced(self, pricing: Pricing) -> Self {
+        Self { pricing, ..self }
     }
 
     fn read_routes(&mut self, routes: &[Route], faults: &mut Vec<BuildFault>) {
@@ -416,7 +423,8 @@ impl RouteTable {
             });
         }
         let candidates = Vec::with_capacity(entries.len());
-        let mut plan = Plan { candidates, resting: Vec::new(), passed_over, strategy, moment: *moment };
+        let (resting, prices) = (Vec::new(), Arc::clone(&self.pricing.table));
+        let mut plan = Plan { candidates, resting, passed_over, strategy, moment: *moment, prices };
         let mut add = |entry: &Entry, seen: Seen, verdict: Verdict| {
             let candidate = candidate(entry, seen);
             match verdict {
@@ -457,7 +465,8 @@ impl RouteTable {
         let provider = &self.providers[entry.provider];
         let cost = match strategy {
             Strategy::Cheapest => {
-                filter::cost(&*provider.asked, model, query).map_or(i64::MAX, |cost| cost.0)
+                let cost = filter::cost(&*provider.asked, model, query, &self.pricing.table);
+                cost.map_or(i64::MAX, |cost| cost.0)
             }
             _ => 0,
         };
@@ -502,6 +511,16 @@ impl RouteTable {
 
     pub(crate) fn near(&self, model: &str) -> Vec<String> {
         near(model, self.names())
+    }
+
+    /// What calls cost.
+    pub fn prices(&self) -> &Arc<PriceTable> {
+        &self.pricing.table
+    }
+
+    /// What is done where that is not known.
+    pub fn on_unpriced(&self) -> OnUnpriced {
+        self.pricing.on_unpriced
     }
 
     /// The names that are spelled out in routes, and the aliases; in no order.
@@ -575,7 +594,10 @@ impl RouteTable {
         entries.retain(|entry| {
             let asked = &*self.providers[entry.provider].asked;
             let rule = &self.rules[entry.rule];
-            let by_call = || filter::objection(asked, &models[entry.model], query, rule.context.as_deref());
+            let by_call = || {
+                let context = rule.context.as_deref();
+                filter::objection(asked, &models[entry.model], query, context, &self.pricing)
+            };
             let objection = rule.objection(query).or_else(by_call);
             let asked = objection.is_none();
             passed.extend(objection.map(|why| ((entry.rule, entry.model), self.passed(entry, models, why))));

@@ -78,6 +78,8 @@ pub(crate) fn router_after(config: &Config, before: Option<Before<'_>>) -> Resul
         .strategy(config.server.strategy)
         .retry(config.routing.retry)
         .hedge_percent(config.routing.hedge_percent)
+        .prices(Arc::clone(&config.costs.table))
+        .on_unpriced(config.costs.on_unpriced)
         .health(Arc::new(health));
     let mut errors = AssemblyErrors::default();
     for provider in &config.providers {

@@ -8,6 +8,7 @@ mod fault;
 mod file;
 mod keys;
 mod layers;
+mod prices;
 mod reader;
 mod resolve;
 mod show;
@@ -19,11 +20,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use figment::value::{Dict, Value};
 use hoosh_budget::TokenPool;
-use hoosh_core::{ContextRule, Fidelity};
+use hoosh_core::prices::PriceEntry;
+use hoosh_core::{ContextRule, Fidelity, OnUnpriced, PriceTable};
 use hoosh_gateway::{Fallbacks, LineLimits, SemanticSettings};
 use hoosh_providers::ProviderSettings;
 use hoosh_router::{BreakerPolicy, Group, RetryPolicy, RouteOptions, Strategy};
@@ -33,6 +36,7 @@ use secrecy::SecretString;
 pub(crate) use self::fault::nearest;
 pub use self::fault::{ConfigErrors, Fault, Place};
 pub(crate) use self::file::File;
+pub use self::prices::PriceFile;
 pub(crate) use self::resolve::default_models;
 pub(crate) use self::trial::settle_routes;
 pub use self::warm::{Warm, WarmRequest};
@@ -51,6 +55,8 @@ pub struct Config {
     pub routing: Routing,
     /// Which answers are given again.
     pub cache: Cache,
+    /// What calls cost.
+    pub costs: Costs,
     /// Who may call.
     pub auth: Auth,
     /// Other names for models, each with what it leads to, the first choice first.
@@ -209,6 +215,21 @@ pub struct Cache {
     pub warm: Option<Warm>,
 }
 
+/// What calls cost.
+#[derive(Debug, Clone, Default)]
+pub struct Costs {
+    /// What is done about calls whose price is not known.
+    pub on_unpriced: OnUnpriced,
+    /// The file of prices that goes with the configuration.
+    pub prices: Option<PriceFile>,
+    /// The prices of the configuration, and after them those of that file.
+    pub entries: Vec<PriceEntry>,
+    /// How many of them are the configuration's own.
+    pub inline: usize,
+    /// They all, over the built-in catalogue's.
+    pub table: Arc<PriceTable>,
+}
+
 /// A name that stands for several models.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelGroup {
@@ -315,6 +336,7 @@ impl Default for Config {
             providers: Vec::new(),
             routing: Routing::default(),
             cache: Cache::default(),
+            costs: Costs::default(),
             auth: Auth::default(),
             aliases: BTreeMap::new(),
             groups: Vec::new(),

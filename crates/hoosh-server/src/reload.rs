@@ -231,6 +231,9 @@ fn changes(before: &Config, after: &Config) -> Vec<String> {
     if before.cache.warm != after.cache.warm {
         settings.insert("cache.warm".to_owned());
     }
+    if before.costs.prices != after.costs.prices {
+        settings.insert("costs.prices".to_owned());
+    }
     let tokens = |config: &Config| -> BTreeSet<String> {
         config.auth.tokens.iter().map(|token| token.expose_secret().to_owned()).collect()
     };

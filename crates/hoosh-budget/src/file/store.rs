@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hoosh_core::limits::{LEDGER_LOCK_TIME_MAX, ROLLING_BUCKETS, USAGE_FORGET_ROWS};
-use hoosh_core::{NanoUsd, Provenance, Usage};
+use hoosh_core::{NanoUsd, Provenance, ServiceTier, Usage};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, ToSql, params};
 
@@ -114,6 +114,7 @@ const SCHEMA: &str = "
         queued_ms INTEGER NOT NULL,
         first_ms INTEGER,
         duration_ms INTEGER NOT NULL,
+        service_tier TEXT NOT NULL,
         PRIMARY KEY (at_ms, id)
     ) STRICT, WITHOUT ROWID;
 ";
@@ -121,7 +122,7 @@ const SCHEMA: &str = "
 /// The columns of a row, in the order of [`read_row`].
 pub(super) const COLUMNS: &str = "at_ms, id, caller, pools, dialect, model_asked, provider, model, stream, outcome, cache, attempts, \
      input, cache_read, cache_write_5m, cache_write_1h, output, reasoning, audio_in, audio_out, provenance, cost, legs, tags, \
-     queued_ms, first_ms, duration_ms";
+     queued_ms, first_ms, duration_ms, service_tier";
 
 // A sum that is too large for an integer becomes a float in SQLite, and `min` makes it the largest integer again.
 const ADD_WINDOW: &str = "
@@ -137,7 +138,7 @@ const ADD_WINDOW: &str = "
 // The id of a call is its own; a second row of one is left out rather than the whole group lost.
 const ADD_ROW: &str = "
     INSERT INTO usage VALUES
-        (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)
+        (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)
     ON CONFLICT DO NOTHING
 ";
 
@@ -362,7 +363,7 @@ fn write_row(statement: &mut rusqlite::CachedStatement<'_>, row: &UsageRow) -> r
     let part = |part: Option<u64>| part.map(integer);
     let pools: Vec<&str> = row.pools.iter().map(PoolId::as_str).collect();
     let pools = serde_json::to_string(&pools).unwrap_or_else(|_| "[]".to_owned());
-    let values: [&dyn ToSql; 27] = [
+    let values: [&dyn ToSql; 28] = [
         &row.at_ms,
         &row.id.as_str(),
         &row.caller,
@@ -390,6 +391,7 @@ fn write_row(statement: &mut rusqlite::CachedStatement<'_>, row: &UsageRow) -> r
         &integer(row.queued_ms),
         &part(row.first_ms),
         &integer(row.duration_ms),
+        &usage.service_tier.as_str(),
     ];
     statement.execute(values)?;
     Ok(())
@@ -408,6 +410,7 @@ pub(super) fn read_parts(row: &Row<'_>, first: usize) -> rusqlite::Result<Usage>
         audio_in: part(6)?,
         audio_out: part(7)?,
         provenance: Provenance::Reported,
+        ..Usage::default()
     })
 }
 
@@ -418,7 +421,8 @@ pub(super) fn read_row(row: &Row<'_>) -> rusqlite::Result<UsageRow> {
         Some("partial") => Some(Provenance::Partial),
         Some(_) => Some(Provenance::Reported),
     };
-    let parts = read_parts(row, 12)?;
+    let service_tier = ServiceTier::of(&row.get::<_, String>(27)?);
+    let parts = Usage { service_tier, ..read_parts(row, 12)? };
     let pools: Vec<String> = serde_json::from_str(&row.get::<_, String>(3)?).unwrap_or_default();
     Ok(UsageRow {
         at_ms: row.get(0)?,

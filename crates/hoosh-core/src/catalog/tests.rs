@@ -42,7 +42,7 @@ fn every_figure_has_a_source_and_every_source_is_used() {
         let info = &entry.info;
         let known = [
             info.context_window.or(info.input_max).or(info.output_max).is_some(),
-            info.price.is_some(),
+            info.price.is_some() || !entry.dated.is_empty(),
             !info.input.is_empty() || !info.output.is_empty(),
             info.tools.or(info.reasoning).or(info.structured_output).or(info.temperature).is_some()
                 || info.deprecated,
@@ -202,7 +202,6 @@ fn the_corrected_figures_stand() {
     assert_eq!(rates("anthropic", "claude-3-sonnet-20240229").cache_write_5m(), usd("3.75"));
     assert_eq!(rates("cerebras", "zai-glm-4.7").cache_read(), usd("2.25"));
     assert_eq!(rates("together", "Qwen/Qwen3.7-Max").cache_read(), usd("0.13"));
-    assert_eq!(rates("deepseek", "deepseek-v4-flash").cache_read(), NanoUsd(2_800_000));
     assert_eq!(model("perplexity", "sonar").price.as_ref().unwrap().request, Some(usd("0.005")));
 
     let embedding = model("openai", "text-embedding-3-large");
@@ -218,6 +217,67 @@ fn the_corrected_figures_stand() {
         model("anthropic", "claude-3-opus-20240229").deprecated
             && !model("anthropic", "claude-opus-4-8").deprecated
     );
+}
+
+/// Seconds since 1970.
+fn at(time: &str) -> u64 {
+    time.parse::<Timestamp>().unwrap().as_second() as u64
+}
+
+#[track_caller]
+fn check_deepseek(name: &str, time: &str, expect: Option<&str>) {
+    let usage = Usage { output: Some(1_000_000), ..Usage::default() };
+    let price = Catalog::builtin().price_at("deepseek", name, at(time));
+    let cost = price.and_then(|price| price.cost_at(&usage, at(time)));
+    assert_eq!(cost, expect.map(usd), "{name} at {time}");
+}
+
+#[test]
+fn a_price_holds_from_the_second_it_was_announced_for() {
+    let (flash, pro) = ("deepseek-v4-flash", "deepseek-v4-pro");
+    check_deepseek(flash, "2026-08-16T15:59:59Z", Some("0.28"));
+    check_deepseek(flash, "2026-08-16T16:00:00Z", Some("0.66"));
+    check_deepseek(flash, "2026-09-10T03:59:59Z", Some("1.32"));
+    check_deepseek(flash, "2026-09-10T04:00:00Z", Some("0.6"));
+    check_deepseek(pro, "2026-08-16T15:59:59Z", Some("0.87"));
+    check_deepseek(pro, "2026-11-24T00:59:59Z", Some("1.98"));
+    check_deepseek(pro, "2026-11-24T01:00:00Z", Some("3.96"));
+    check_deepseek("deepseek-chat", "2026-07-24T15:58:59Z", Some("0.28"));
+    check_deepseek("deepseek-chat", "2026-07-24T15:59:00Z", None);
+}
+
+#[test]
+fn weekends_have_no_peak_since_the_vendor_said_so() {
+    let pro = "deepseek-v4-pro";
+    check_deepseek(pro, "2026-08-22T09:59:59Z", Some("3.96")); // the Saturday before
+    check_deepseek(pro, "2026-08-22T10:00:00Z", Some("1.98"));
+    check_deepseek(pro, "2026-08-23T08:00:00Z", Some("1.98"));
+    check_deepseek(pro, "2026-08-24T08:00:00Z", Some("3.96"));
+}
+
+#[test]
+fn dates_that_are_none_or_overlap_are_refused() {
+    let price = |dates: &str| format!(r#"{{"input":"1","output":"2",{dates}"from":["a"]}}"#);
+    let line = |earlier: &str, latest: &str| {
+        let (earlier, latest) = (price(earlier), price(latest));
+        format!(r#"{{"provider":"p","model":"m","price":{latest},"earlier":[{earlier}]}}"#)
+    };
+    check_refused(&line("", r#""since":"2026-08-16","#), Problem::Date("2026-08-16".into()));
+    let (day, next) = ("2026-08-16T00:00:00Z", "2026-08-17T00:00:00Z");
+    let ends = |time: &str| format!(r#""until":"{time}","#);
+    let begins = |time: &str| format!(r#""since":"{time}","#);
+    check_refused(&line(&ends(next), &begins(day)), Problem::DateOrder(at(day)));
+    check_refused(&line("", &(begins(next) + &ends(day))), Problem::Date(day.into()));
+    let hours = |times: &str, from: &str, days: &str| {
+        let hours =
+            format!(r#""hours":[{{"from":"{from}","until":"10:00","days":["{days}"],"times":"{times}"}}],"#);
+        line(&ends(day), &(begins(day) + &hours))
+    };
+    check_refused(&hours("x", "01:00", "mon"), Problem::Factor("x".into(), InvalidFactor::NotDecimal));
+    check_refused(&hours("2", "1:00", "mon"), Problem::Hours("1:00".into()));
+    check_refused(&hours("2", "01:00", "monday"), Problem::Hours("monday".into()));
+    let (_, bad) = Catalog::parse(&format!("{SOURCES}\n{}", hours("2", "01:00", "mon")));
+    assert_eq!(bad, []);
 }
 
 // === finding ===

@@ -1,4 +1,5 @@
 use super::*;
+use crate::usage::ServiceTier;
 
 fn usd(text: &str) -> NanoUsd {
     text.parse().unwrap()
@@ -152,7 +153,7 @@ fn one_token_above_a_tier_moves_the_whole_call() {
     let price = Price {
         rates: rates("1.25", "10", "0.125"),
         tiers: vec![Tier { above: 200_000, rates: rates("2.5", "15", "0.25") }],
-        request: None,
+        ..Price::default()
     };
     let call = |cached| Usage {
         input: Some(100_000),
@@ -205,4 +206,150 @@ fn absurd_usage_saturates_and_negative_prices_are_nothing() {
     let usage = Usage { input: all, cache_read: all, output: all, reasoning: all, ..Usage::default() };
     assert_eq!(Price::flat(NanoUsd::MAX, NanoUsd::MAX).cost(&usage), NanoUsd::MAX);
     assert_eq!(Price::flat(NanoUsd(-5), NanoUsd(-5)).cost(&usage), NanoUsd::ZERO);
+}
+
+// === prices in place of the usual ones ===
+
+/// Seconds from the beginning of a week in 1970: 0 is its Monday at midnight.
+fn on(day: u64, hour: u64, minute: u64) -> u64 {
+    4 * 86_400 + day * 86_400 + hour * 3_600 + minute * 60
+}
+
+fn hours(from: &str, until: &str, days: &[&str], prices: Adjustment) -> Hours {
+    let minute = |text| Hours::parse_minute(text).unwrap();
+    let days = Weekdays::parse(days.iter().copied()).unwrap();
+    Hours { from: minute(from), until: minute(until), days, prices }
+}
+
+fn times(text: &str) -> Adjustment {
+    Adjustment::Times(text.parse().unwrap())
+}
+
+#[test]
+fn a_factor_is_read_exactly_and_shown_as_it_was() {
+    for text in ["0", "0.5", "1", "1.75", "2", "0.125", "0.000001", "100"] {
+        assert_eq!(text.parse::<Factor>().map(|factor| factor.to_string()), Ok(text.to_owned()));
+    }
+    assert_eq!("1.50".parse::<Factor>().map(|factor| factor.to_string()), Ok("1.5".to_owned()));
+    for (text, expect) in [
+        ("", InvalidFactor::NotDecimal),
+        ("50%", InvalidFactor::NotDecimal),
+        ("$0.5", InvalidFactor::NotDecimal),
+        ("0.0000001", InvalidFactor::TooFine),
+        ("0.0000000001", InvalidFactor::TooFine),
+        ("-0.5", InvalidFactor::OutOfRange),
+        ("100.000001", InvalidFactor::OutOfRange),
+        ("99999999999999", InvalidFactor::OutOfRange),
+    ] {
+        assert_eq!(text.parse::<Factor>(), Err(expect), "{text:?}");
+    }
+}
+
+#[test]
+fn minutes_of_the_day_are_read_in_one_form() {
+    for (text, expect) in [("00:00", 0), ("01:00", 60), ("23:59", 1_439), ("24:00", 1_440)] {
+        assert_eq!(Hours::parse_minute(text), Some(expect));
+    }
+    for text in ["", "1:00", "24:01", "12:60", "12", "+1:00", "01:00:00", " 1:00"] {
+        assert_eq!(Hours::parse_minute(text), None, "{text:?}");
+    }
+}
+
+#[test]
+fn hours_begin_with_their_first_minute_and_end_before_their_last() {
+    let peak = hours("01:00", "04:00", &["mon", "fri"], times("2"));
+    for (day, hour, minute, expect) in [
+        (0, 0, 59, false),
+        (0, 1, 0, true),
+        (0, 3, 59, true),
+        (0, 4, 0, false),
+        (1, 2, 0, false),
+        (4, 2, 0, true),
+        (6, 2, 0, false),
+        (7, 1, 0, true),
+    ] {
+        assert_eq!(peak.contains(on(day, hour, minute)), expect, "{day} {hour}:{minute}");
+    }
+    assert!(peak.contains(on(0, 4, 0) - 1) && !peak.contains(on(0, 1, 0) - 1));
+}
+
+#[test]
+fn hours_over_midnight_belong_to_the_day_they_began_on() {
+    let night = hours("22:30", "06:00", &["fri"], times("0.5"));
+    for (day, hour, minute, expect) in [
+        (4, 5, 0, false),
+        (4, 22, 29, false),
+        (4, 22, 30, true),
+        (5, 0, 0, true),
+        (5, 5, 59, true),
+        (5, 6, 0, false),
+        (5, 23, 0, false),
+    ] {
+        assert_eq!(night.contains(on(day, hour, minute)), expect, "{day} {hour}:{minute}");
+    }
+    let sunday = hours("23:00", "01:00", &["sun"], times("0.5"));
+    assert!(sunday.contains(on(7, 0, 59)), "into the next week");
+    let whole_day = hours("08:00", "08:00", &["mon"], times("2"));
+    assert!(whole_day.contains(on(0, 8, 0)) && whole_day.contains(on(1, 7, 59)));
+    assert!(!whole_day.contains(on(0, 7, 59)) && !whole_day.contains(on(1, 8, 0)));
+
+    let morning = hours("05:59", "07:00", &["sat"], times("2"));
+    assert!(night.overlaps(&morning) && morning.overlaps(&night));
+    assert!(!night.overlaps(&hours("06:00", "07:00", &["sat"], times("2"))));
+    assert!(!night.overlaps(&hours("05:00", "06:00", &["fri"], times("2"))));
+}
+
+#[test]
+fn a_call_is_billed_by_its_hour_and_by_how_it_was_served() {
+    let half = Price::flat(usd("0.5"), usd("1")).rates;
+    let price = Price {
+        batch: Some(times("0.5")),
+        flex: Some(Adjustment::Rates { rates: half, tiers: Vec::new() }),
+        priority: Some(times("1.75")),
+        request: Some(usd("0.01")),
+        hours: vec![hours("01:00", "04:00", &["mon"], times("2"))],
+        ..Price::flat(usd("4"), usd("8"))
+    };
+    let (peak, off) = (on(0, 1, 0), on(0, 0, 0));
+    let cost = |service_tier, at| {
+        let usage = Usage { input: Some(1_000_000), service_tier, ..Usage::default() };
+        price.cost_at(&usage, at)
+    };
+    for (tier, expect_off, expect_peak) in [
+        (ServiceTier::Standard, "4.01", "8.01"),
+        (ServiceTier::Batch, "2.01", "4.01"),
+        (ServiceTier::Flex, "0.51", "0.51"),
+        (ServiceTier::Priority, "7.01", "14.01"),
+    ] {
+        let both = [expect_off, expect_peak].map(|text| Some(usd(text)));
+        assert_eq!([cost(tier, off), cost(tier, peak)], both, "{tier:?}");
+    }
+}
+
+#[test]
+fn a_service_without_a_price_costs_as_usual_where_that_is_not_lower_and_else_is_unpriced() {
+    let price = Price::flat(usd("4"), usd("8"));
+    let cost =
+        |service_tier| price.cost_at(&Usage { input: Some(1_000_000), service_tier, ..Usage::default() }, 0);
+    assert_eq!(cost(ServiceTier::Batch), Some(usd("4")));
+    assert_eq!(cost(ServiceTier::Flex), Some(usd("4")));
+    assert_eq!(cost(ServiceTier::Priority), None);
+}
+
+#[test]
+fn a_fraction_of_what_is_multiplied_is_rounded_once() {
+    // 3 tokens at 2.5 nano-dollars, halved twice: 1.875, where rounding at each step would say 2 or 3.
+    let price = Price {
+        batch: Some(times("0.5")),
+        hours: vec![hours("00:00", "24:00", &Weekdays::NAMES, times("0.5"))],
+        ..Price::flat(usd("0.0025"), NanoUsd::ZERO)
+    };
+    let tokens = |n| {
+        let usage = Usage { input: Some(n), service_tier: ServiceTier::Batch, ..Usage::default() };
+        price.cost_at(&usage, 0)
+    };
+    assert_eq!(tokens(3), Some(NanoUsd(2)));
+    assert_eq!(tokens(4), Some(NanoUsd(3)), "2.5 goes up");
+    assert_eq!(tokens(1_000_000_000_000), Some(NanoUsd(625_000_000_000)));
+    assert_eq!(tokens(u64::MAX), Some(NanoUsd::MAX));
 }

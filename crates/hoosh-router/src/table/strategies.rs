@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use hoosh_core::pattern::{self, Index};
+
 use super::BuildFault;
-use crate::pattern::{self, Index};
 use crate::strategy::Strategy;
 
 /// Strategies by pattern, in a form that finds the one of a name.

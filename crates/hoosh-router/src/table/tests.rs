@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use hoosh_core::prices::PriceEntry;
 use hoosh_core::{
-    Compression, ContextPolicy, ContextRule, Modalities, Modality, NanoUsd, NoRouteCause, ProviderType,
+    Compression, ContextPolicy, ContextRule, Modalities, Modality, NanoUsd, NoRouteCause, Price, ProviderType,
 };
 
 use super::*;
@@ -697,6 +698,61 @@ fn only_what_is_known_to_be_impossible_is_ruled_out() {
         Query { max_cost: limit, ..asked("never-heard-of") },
         "what the call would cost there is not known",
     );
+}
+
+/// A service elsewhere for which some models have a price of so many dollars for a million prompt tokens.
+fn priced(on_unpriced: OnUnpriced) -> RouteTable {
+    let price = |usd: &str| Price::flat(usd.parse().unwrap(), NanoUsd(0));
+    let from = |from, entry| PriceEntry { from: Some(from), ..entry };
+    let until = |until, entry| PriceEntry { until: Some(until), ..entry };
+    let prices = PriceTable::new(vec![
+        until(100, PriceEntry::new("one", "m", price("1"))),
+        from(100, PriceEntry::new("one", "m", price("5"))),
+        PriceEntry::new("two", "m", price("3")),
+    ]);
+    let providers: Vec<Arc<dyn LlmProvider>> =
+        ["one", "two"].map(|name| Scripted::elsewhere(name, ProviderType::OpenAi) as _).into();
+    let table = table_of(providers, vec![], vec![]).unwrap();
+    table.priced(filter::Pricing { table: Arc::new(prices.unwrap()), on_unpriced })
+}
+
+#[test]
+fn the_time_of_a_call_decides_what_is_cheapest_and_what_is_too_dear() {
+    let table = priced(OnUnpriced::Warn);
+    let plan = |at, max_cost: Option<&str>| {
+        let max_cost = max_cost.map(|text| text.parse().unwrap());
+        let query = Query {
+            model: "m",
+            at,
+            max_cost,
+            prompt_tokens: Some(1_000_000),
+            max_tokens: Some(0),
+            ..Query::default()
+        };
+        let plan = table.plan(&query, Strategy::Cheapest, &moment(0)).unwrap();
+        plan.candidates.iter().map(|one| one.provider.name().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(plan(Some(99), None), ["one", "two"]);
+    assert_eq!(plan(Some(100), None), ["two", "one"]);
+    assert_eq!(plan(None, None), ["two", "one"], "the latest prices");
+    assert_eq!(plan(Some(99), Some("1")), ["one"]);
+    assert_eq!(plan(Some(100), Some("4.999999999")), ["two"]);
+    assert_eq!(plan(Some(100), Some("5")), ["two", "one"]);
+}
+
+#[test]
+fn who_has_no_known_price_is_asked_unless_that_is_forbidden() {
+    let plan = |on_unpriced, model| {
+        let query = Query { model, at: Some(100), ..Query::default() };
+        priced(on_unpriced).plan(&query, Strategy::Priority, &moment(0)).map(|plan| plan.candidates.len())
+    };
+    for policy in [OnUnpriced::Allow, OnUnpriced::Warn] {
+        assert_eq!(plan(policy, "never-heard-of").unwrap(), 2);
+    }
+    assert_eq!(plan(OnUnpriced::Block, "m").unwrap(), 2);
+    assert_eq!(plan(OnUnpriced::Block, "gpt-4o").unwrap(), 2, "by the catalogue");
+    let refused = plan(OnUnpriced::Block, "never-heard-of").unwrap_err();
+    assert_eq!(refused.considered[0].1, Objection::Unpriced.to_string());
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod record;
 use std::sync::Arc;
 
 use hoosh_core::limits::DECISIONS_MAX;
-use hoosh_core::{ContextPolicy, Fidelity, HooshError, InvalidRequest, NanoUsd};
+use hoosh_core::{ContextPolicy, Fidelity, HooshError, InvalidRequest, NanoUsd, PriceTable};
 use hoosh_gateway::{Asked, AskedResult, CallerId, Decision, Progress};
 use hoosh_router::{Candidate, Objection, Query, Way};
 use http::header::CONTENT_TYPE;
@@ -91,7 +91,7 @@ pub(crate) fn shown(decision: &Decision, prompt_tokens: Option<u64>) -> Value {
     let (plan, query) = (&decision.plan, decision.query());
     let costed = Query { prompt_tokens, ..query };
     let resting = plan.resting.iter().map(|resting| {
-        let mut shown = candidate(&resting.candidate, &costed);
+        let mut shown = candidate(&resting.candidate, &costed, &plan.prices);
         if let Some(fields) = shown.as_object_mut() {
             fields.insert("resting".to_owned(), resting.why.name().into());
             fields.insert("rest_ms".to_owned(), millis(resting.rest));
@@ -127,6 +127,7 @@ pub(crate) fn shown(decision: &Decision, prompt_tokens: Option<u64>) -> Value {
             "tools": query.tools,
             "local_only": query.local_only,
             "max_cost_usd": query.max_cost.map(dollars),
+            "at": query.at,
             "conversation": query.conversation.map(|seed| seed.0.to_string()),
             "fidelity": decision.fidelity.map(Fidelity::as_str),
             "context": query.context.map(ContextPolicy::as_str),
@@ -135,13 +136,13 @@ pub(crate) fn shown(decision: &Decision, prompt_tokens: Option<u64>) -> Value {
         "turn": plan.moment.turn.0.to_string(),
         "seed": plan.moment.seed.0.to_string(),
         "plan": plan.to_string(),
-        "candidates": plan.candidates.iter().map(|one| candidate(one, &costed)).collect::<Vec<_>>(),
+        "candidates": plan.candidates.iter().map(|one| candidate(one, &costed, &plan.prices)).collect::<Vec<_>>(),
         "resting": resting.collect::<Vec<_>>(),
         "passed_over": passed_over.collect::<Vec<_>>(),
     })
 }
 
-fn candidate(candidate: &Candidate, query: &Query<'_>) -> Value {
+fn candidate(candidate: &Candidate, query: &Query<'_>, prices: &PriceTable) -> Value {
     let (pattern, priority) = match &candidate.why.way {
         Way::Pattern { pattern, priority } => (Some(&**pattern), Some(*priority)),
         Way::Direct => (None, None),
@@ -155,7 +156,7 @@ fn candidate(candidate: &Candidate, query: &Query<'_>) -> Value {
         "priority": priority,
         "weight": candidate.why.weight,
         "canary": candidate.why.is_canary,
-        "cost_usd": cost(candidate, query).map(dollars),
+        "cost_usd": cost(candidate, query, prices).map(dollars),
         "in_flight": candidate.seen.in_flight(),
         "latency_us": candidate.seen.latency().map(micros),
         "time_to_first_us": candidate.seen.time_to_first().map(micros),
@@ -188,9 +189,9 @@ fn came_of(progress: &Progress) -> Map<String, Value> {
 }
 
 /// What the call would cost there, if that is known: without its prompt it would seem cheaper than it is.
-pub(crate) fn cost(candidate: &Candidate, query: &Query<'_>) -> Option<NanoUsd> {
+pub(crate) fn cost(candidate: &Candidate, query: &Query<'_>, prices: &PriceTable) -> Option<NanoUsd> {
     let is_known = query.prompt_tokens.or(query.prompt_estimate).is_some() || candidate.provider.is_local();
-    candidate.cost(query).filter(|_| is_known)
+    candidate.cost(query, prices).filter(|_| is_known)
 }
 
 /// An amount as a header has it: `0.05`.

@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 
-use hoosh_core::{ModelInfo, NoRoute, NoRouteCause};
-use hoosh_router::near;
+use hoosh_core::prices::PriceSource;
+use hoosh_core::{ModelInfo, NoRoute, NoRouteCause, Rates};
+use hoosh_router::{Candidate, near};
 use http::{Response, StatusCode};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::json;
@@ -74,21 +76,29 @@ async fn all(app: &App) -> Vec<Model> {
         owned_by: "hoosh".to_owned(),
         hoosh: Details { alias_of: Some(targets.clone()), ..Details::default() },
     });
+    let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
     let mut all: Vec<Model> = aliases.collect();
     let mut seen: HashSet<String> = app.aliases.keys().cloned().collect();
     for info in app.gateway.models().await {
         // Several providers may list the same.
         if seen.insert(info.id.clone()) {
             let candidates = app.gateway.router().candidates(&info.id);
+            let rates = candidates.first().and_then(|candidate| rates(app, candidate, now));
             let names = candidates.iter().map(|candidate| candidate.provider.name().to_owned());
-            all.push(entry(info, names.collect()));
+            all.push(entry(info, names.collect(), rates));
         }
     }
     all
 }
 
-fn entry(info: ModelInfo, providers: Vec<String>) -> Model {
-    let rates = info.price.as_ref().map(|price| &price.rates);
+/// The usual prices of a model. `None`: they are not known, or nobody bills it.
+fn rates(app: &App, candidate: &Candidate, now: u64) -> Option<Rates> {
+    let prices = app.gateway.router().table().prices();
+    let priced = prices.price_at((&*candidate.provider).into(), &candidate.model, now)?;
+    (priced.source != PriceSource::Local).then_some(priced.price.rates)
+}
+
+fn entry(info: ModelInfo, providers: Vec<String>, rates: Option<Rates>) -> Model {
     let plain = |price: hoosh_core::NanoUsd| price.to_string().trim_start_matches('$').to_owned();
     Model {
         object: "model",

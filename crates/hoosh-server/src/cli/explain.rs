@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::Args;
-use hoosh_core::HooshError;
 use hoosh_core::dialect::{Dialect, RequestLine};
+use hoosh_core::{HooshError, PriceTable};
 use hoosh_gateway::{Call, CallerId, Decision, Gateway, RequestId};
 use hoosh_router::{Candidate, Naming, Plan, Query, Seed, Strategy, Turn, Way};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -149,7 +149,11 @@ fn page(
     text.push_str(&format!("needs: {}\n", needs(decision)));
     let pattern = strategy_pattern.map(|pattern| format!(", that of `{}`", printable(pattern)));
     text.push_str(&format!("strategy: {}{}\n", plan.strategy, pattern.unwrap_or_default()));
-    let rows = plan.candidates.iter().enumerate().map(|(at, candidate)| row(at + 1, candidate, &costed));
+    let rows = plan
+        .candidates
+        .iter()
+        .enumerate()
+        .map(|(at, candidate)| row(at + 1, candidate, &costed, &plan.prices));
     let header = ["#>", "asked", "because of", "priority>", "weight>", "about $>"];
     text.push_str(&format!("\n{}", table(&header, rows)));
     if !plan.passed_over.is_empty() {
@@ -162,7 +166,7 @@ fn page(
     text
 }
 
-fn row(place: usize, candidate: &Candidate, costed: &Query<'_>) -> [String; 6] {
+fn row(place: usize, candidate: &Candidate, costed: &Query<'_>, prices: &PriceTable) -> [String; 6] {
     let (because, priority) = match &candidate.why.way {
         Way::Pattern { pattern, priority } => (format!("`{pattern}`"), priority.to_string()),
         Way::Direct => ("its name".to_owned(), "-".to_owned()),
@@ -174,7 +178,7 @@ fn row(place: usize, candidate: &Candidate, costed: &Query<'_>) -> [String; 6] {
         because,
         priority,
         candidate.why.weight.to_string(),
-        cost(candidate, costed).map_or_else(|| "-".to_owned(), dollars),
+        cost(candidate, costed, prices).map_or_else(|| "-".to_owned(), dollars),
     ]
 }
 

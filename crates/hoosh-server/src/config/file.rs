@@ -3,6 +3,7 @@
 //! It is parsed here and not by figment, whose parser keeps no lines and stops at the first mistake.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Empty, Num, Tag, Value};
@@ -10,14 +11,23 @@ use toml::Spanned;
 use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
 use super::fault::{ConfigErrors, Fault, Place};
+use super::prices::{self, Prices};
 use super::{FILE_NAME, FileRead, LoadOptions};
 
 /// A parsed configuration file.
 #[derive(Debug)]
 pub(crate) struct File {
     pub(crate) read: FileRead,
+    /// Without its prices.
     pub(crate) values: Dict,
-    /// The line of each key and list element, by its path.
+    lines: Lines,
+    prices: Prices,
+}
+
+/// A file's name, and the line of each of its keys and list elements by its path.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lines {
+    file: String,
     lines: BTreeMap<String, usize>,
 }
 
@@ -88,12 +98,31 @@ impl File {
             };
             return Err(ConfigErrors::new(errors.iter().map(fault).collect()));
         }
-        let values = walk.table("", document.get_ref());
-        let read = FileRead::new(path, text.as_bytes());
-        Ok(Self { read, values, lines: walk.lines })
+        let mut values = walk.table("", document.get_ref());
+        let lines = Lines { file: path.display().to_string(), lines: walk.lines };
+        let prices = match document.get_ref().get("prices") {
+            Some(entries) => prices::read(entries, lines.clone()),
+            None => Prices::default(),
+        };
+        values.remove("prices");
+        Ok(Self { read: FileRead::new(path, text.as_bytes()), values, lines, prices })
+    }
+
+    /// What was read of its prices, once.
+    pub(crate) fn take_prices(&mut self) -> Prices {
+        mem::take(&mut self.prices)
     }
 
     /// Where a key, list element or section is written.
+    pub(crate) fn place(&self, path: &str) -> Place {
+        self.lines.place(path)
+    }
+}
+
+// === impl Lines ===
+
+impl Lines {
+    /// Where a key, list element or section is written, or what it is in.
     pub(crate) fn place(&self, path: &str) -> Place {
         let mut path = path;
         let line = loop {
@@ -105,7 +134,7 @@ impl File {
                 None => break None,
             }
         };
-        Place::File { file: self.read.path.display().to_string(), line }
+        Place::File { file: self.file.clone(), line }
     }
 }
 

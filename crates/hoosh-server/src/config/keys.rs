@@ -64,6 +64,8 @@ pub(crate) enum Kind {
     OnExhausted,
     /// When the configuration is read again.
     Reload,
+    /// What is done about calls whose price is not known.
+    OnUnpriced,
     /// What is done about a prompt that is too long.
     Context,
     /// A list of ways to make prompts shorter.
@@ -143,7 +145,7 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "Order among providers of equal priority: `priority` (the more specific pattern, then the order of the \
               file), `round_robin` (in turn), `weighted` (by chance, see `weight`), `least_busy` (the fewest calls under \
               way), `lowest_latency` and `lowest_ttft` (who answers, or begins to, the soonest lately), `cheapest` (by \
-              the catalogue's prices), `local_first` (on this machine or network first), or `direct` (the first of \
+              their [prices](#what-calls-cost)), `local_first` (on this machine or network first), or `direct` (the first of \
               `priority` alone: nobody takes over).",
     },
     Key {
@@ -373,6 +375,19 @@ pub(crate) const KEYS: &[Key] = &[
               when the same call was made again). What models wrote is not touched.",
     },
     Key {
+        path: "costs.on_unpriced",
+        kind: Kind::OnUnpriced,
+        default: Fallback::Text("warn"),
+        doc: "What is done about calls whose price is not known, which is not the same as nothing: `allow` (they have no cost), \
+              `warn` (the log says so, once for each model) or `block` (who would answer them is not asked).",
+    },
+    Key {
+        path: "costs.prices",
+        kind: Kind::Path,
+        default: Fallback::Open("the built-in catalogue's prices alone"),
+        doc: "A file of further `[[prices]]`. Relative to the folder of this file; it is read with it, at a start and a reload.",
+    },
+    Key {
         path: "auth.tokens",
         kind: Kind::Secrets,
         default: Fallback::Empty,
@@ -524,7 +539,7 @@ pub(crate) const KEYS: &[Key] = &[
                                 machine or network, else no",
         ),
         doc: "Whether it is on this machine or network: whether it may see calls with `x-hoosh-privacy: local`, costs nothing \
-              per token, and is looked after by heartbeats. An address is near if it is private or loopback, or a name that no \
+              per token where no [price](#what-calls-cost) names it, and is looked after by heartbeats. An address is near if it is private or loopback, or a name that no \
               public resolver knows: one without a dot, or below `localhost`, `local`, `internal` or `home.arpa`.",
     },
     Key {
@@ -683,6 +698,131 @@ pub(crate) const KEYS: &[Key] = &[
     },
 ];
 
+/// A key of `[[prices]]`, which are [read](super::prices) by their digits.
+#[derive(Debug)]
+pub(crate) struct PriceKey {
+    pub(crate) name: &'static str,
+    takes: &'static str,
+    default: &'static str,
+    doc: &'static str,
+}
+
+/// What a price is as it stands in the table.
+const USD: &str = "US dollars, as a number or a string";
+
+/// Other prices as they stand in the table.
+const OTHER: &str = "a number that the usual prices are multiplied by, or a table of prices";
+
+/// All keys of a price, in the order they are documented in.
+pub(crate) const PRICES: &[PriceKey] = &[
+    PriceKey {
+        name: "provider",
+        takes: "a provider's name or type, or `*`",
+        default: "required",
+        doc: "Whose price it is. The name goes before the type, and that before `*`, which is any provider that is not on this \
+              machine or network.",
+    },
+    PriceKey {
+        name: "model",
+        takes: "a model name or pattern",
+        default: "required",
+        doc: "As the provider calls it, with `*` for any text and `?` for one character. A whole name (also that of a version with \
+              a date behind it) goes before the longer prefix, and that before other patterns.",
+    },
+    PriceKey {
+        name: "from",
+        takes: "a date or a time",
+        default: "always",
+        doc: "The first moment that it holds for, by when a call is made: `2026-08-16`, at midnight UTC, or \
+              `2026-08-16T16:00:00Z`.",
+    },
+    PriceKey {
+        name: "until",
+        takes: "a date or a time",
+        default: "it goes on",
+        doc: "The first moment that it does not hold for any more. Two prices for the same provider and model may not hold at the \
+              same time; while none does, a less specific one counts, then the catalogue's.",
+    },
+    PriceKey {
+        name: "input",
+        takes: USD,
+        default: "required",
+        doc: "A million prompt tokens. 0 is a price.",
+    },
+    PriceKey {
+        name: "output",
+        takes: USD,
+        default: "required",
+        doc: "A million tokens of answer; 0 for embeddings.",
+    },
+    PriceKey {
+        name: "cache_read",
+        takes: USD,
+        default: "`input`",
+        doc: "A million prompt tokens that the provider's cache served.",
+    },
+    PriceKey {
+        name: "cache_write_5m",
+        takes: USD,
+        default: "5/4 of `input`",
+        doc: "A million that were written to its cache for five minutes.",
+    },
+    PriceKey {
+        name: "cache_write_1h",
+        takes: USD,
+        default: "twice `input`",
+        doc: "A million that were written to it for an hour.",
+    },
+    PriceKey {
+        name: "output_reasoned",
+        takes: USD,
+        default: "`output`",
+        doc: "A million tokens of answer in a call that also reasoned.",
+    },
+    PriceKey { name: "reasoning", takes: USD, default: "`output`", doc: "A million tokens of reasoning." },
+    PriceKey { name: "audio_in", takes: USD, default: "`input`", doc: "A million prompt tokens of audio." },
+    PriceKey {
+        name: "audio_out",
+        takes: USD,
+        default: "`output`",
+        doc: "A million tokens of audio in the answer.",
+    },
+    PriceKey {
+        name: "tiers",
+        takes: "a list of tables",
+        default: "none",
+        doc: "Prices of calls with long prompts: `{ above = 200000, input = \"2.50\", output = \"15\" }`. One token more than `above`, \
+              cached ones counted, and all of the call costs that; what a tier does not say falls back within it.",
+    },
+    PriceKey { name: "request", takes: USD, default: "nothing", doc: "One call, on top of its tokens." },
+    PriceKey {
+        name: "batch",
+        takes: OTHER,
+        default: "as usual",
+        doc: "Calls that the provider says it served as a batch: `0.5`, or `{ input = …, output = …, tiers = […] }`.",
+    },
+    PriceKey {
+        name: "flex",
+        takes: OTHER,
+        default: "as usual",
+        doc: "The same for its `service_tier` `flex`.",
+    },
+    PriceKey {
+        name: "priority",
+        takes: OTHER,
+        default: "unpriced",
+        doc: "The same for `priority`, which costs more than usual, so that without this it has no price.",
+    },
+    PriceKey {
+        name: "hours",
+        takes: "a list of tables",
+        default: "none",
+        doc: "Times of the week with other prices: `{ from = \"01:00\", until = \"04:00\", days = [\"mon\", \"fri\"], times = 2 }`, in \
+              UTC, on every day without `days`, over midnight where `until` is not after `from`; prices of their own in place of \
+              `times`. A batch and the like multiply what holds then.",
+    },
+];
+
 /// What hoosh 1.3 knew and this version does not act on.
 pub(crate) const LEGACY: &[Legacy] = &[
     Legacy { path: "cache.max_entries", note: "`cache.max_bytes` is the bound" },
@@ -712,6 +852,8 @@ pub(crate) const SECTIONS: &[&str] = &[
     "server",
     "routing",
     "cache",
+    "costs",
+    "prices",
     "auth",
     "budget",
     "pools",
@@ -768,6 +910,7 @@ impl Kind {
             Self::Path => "the path of a file".to_owned(),
             Self::Strategy => format!("one of {}", Strategy::names()),
             Self::OnExhausted => "`reject`, `queue` or `least_bad`".to_owned(),
+            Self::OnUnpriced => "`allow`, `warn` or `block`".to_owned(),
             Self::Reload => "`signal`, `watch` or `off`".to_owned(),
             Self::Context => "`refuse`, `drop_oldest`, `keep_last`, `middle_out` or `summarise`".to_owned(),
             Self::Pool => "a kind and a name such as \"team:search\", or \"user:*\" for each user".to_owned(),
@@ -821,6 +964,7 @@ pub(crate) fn markdown() -> String {
         ("[server]", "server"),
         ("[routing]", "routing"),
         ("[cache]", "cache"),
+        ("[costs]", "costs"),
         ("[auth]", "auth"),
         ("[budget]", "budget"),
         ("[[pools]]", "pools[]"),
@@ -839,6 +983,12 @@ pub(crate) fn markdown() -> String {
             };
             let (takes, default) = (key.kind.expected(), key.default.words());
             page.push_str(&format!("| {name} | {takes} | {default} | {} |\n", key.doc));
+        }
+        if section == "costs" {
+            page.push_str(&format!("\n### `[[prices]]`\n\n{head}\n"));
+            for PriceKey { name, takes, default, doc } in PRICES {
+                page.push_str(&format!("| `{name}` | {takes} | {default} | {doc} |\n"));
+            }
         }
     }
     page.push_str("\n### Provider types\n\n| type | what it is | address | key variable | models |\n|---|---|---|---|---|\n");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use figment::value::{Dict, Value};
 use hoosh_budget::{Mode, PoolId, Window};
 use hoosh_core::limits::MODEL_NAME_BYTES_MAX;
-use hoosh_core::{Compression, ContextPolicy, Fidelity, NanoUsd, ProviderType};
+use hoosh_core::{Compression, ContextPolicy, Fidelity, NanoUsd, OnUnpriced, ProviderType};
 use hoosh_providers::ProviderSettings;
 use hoosh_router::{OnExhausted, Strategy};
 use http::Uri;
@@ -56,6 +56,7 @@ enum Setting {
     Fidelity(Fidelity),
     OnExhausted(OnExhausted),
     Reload(ReloadMode),
+    OnUnpriced(OnUnpriced),
     Context(ContextPolicy),
     Compress(Vec<Compression>),
     ProviderType(ProviderType),
@@ -175,6 +176,9 @@ impl<'a> Reader<'a> {
                 self.parsed(&at, value, |text| OnExhausted::parse(&text)).map(Setting::OnExhausted)
             }
             Kind::Reload => self.parsed(&at, value, |text| ReloadMode::parse(&text)).map(Setting::Reload),
+            Kind::OnUnpriced => {
+                self.parsed(&at, value, |text| OnUnpriced::parse(&text)).map(Setting::OnUnpriced)
+            }
             Kind::Context => {
                 self.parsed(&at, value, |text| ContextPolicy::parse(&text)).map(Setting::Context)
             }
@@ -557,6 +561,7 @@ getters! {
     fraction: Fraction => f64,
     on_exhausted: OnExhausted => OnExhausted,
     reload: Reload => ReloadMode,
+    on_unpriced: OnUnpriced => OnUnpriced,
     context: Context => ContextPolicy,
     compress: Compress => Vec<Compression>,
     provider_type: ProviderType => ProviderType,

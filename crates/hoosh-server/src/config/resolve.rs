@@ -16,13 +16,14 @@ use secrecy::SecretString;
 use super::fault::{ConfigErrors, Fault, Place, nearest};
 use super::file::File;
 use super::layers::Layers;
+use super::prices::{self, PriceFile};
 use super::reader::{Reader, Section, elsewhere, plain, type_name};
 use super::trial::{refused, settle_routes};
 use super::variables::expand;
 use super::warm::{self, Warm};
 use super::{
-    Auth, Budget, Cache, Config, Environment, Flags, LedgerPlace, LoadOptions, ModelGroup, Provider, Routing,
-    Server, keys, provider_path,
+    Auth, Budget, Cache, Config, Costs, Environment, Flags, LedgerPlace, LoadOptions, ModelGroup, Provider,
+    Routing, Server, keys, provider_path,
 };
 
 /// A provider whose name is still to be found.
@@ -46,7 +47,8 @@ pub(crate) fn load(options: &LoadOptions) -> Result<Config, ConfigErrors> {
             None
         }
     };
-    let file = File::find(options).and_then(read);
+    let mut file = File::find(options).and_then(read);
+    let inline = file.as_mut().map(File::take_prices).unwrap_or_default();
     let read = file.as_ref().map(|file| file.read.clone());
     let mut sources: Vec<String> = file.iter().map(|file| file.read.path.display().to_string()).collect();
     let layers = Layers::stack(file, &options.env, &options.flags, &mut faults);
@@ -60,9 +62,11 @@ pub(crate) fn load(options: &LoadOptions) -> Result<Config, ConfigErrors> {
     config.origins = reader.origins;
     reader.warnings.sort_by(|(one, _), (other, _)| one.rank().cmp(&other.rank()));
     config.warnings = reader.warnings.iter().map(|(place, says)| format!("{place}: {says}")).collect();
+    let unpriced = prices::settle(&mut config, inline, &options.directory);
     // What could be read is tried in spite of what could not, so that all is told at once.
     let mut faults = reader.faults;
     faults.extend(refused(&config, &reader.unread));
+    faults.extend(unpriced);
     faults.extend(warm::read(&mut config, &options.directory));
     if !faults.is_empty() {
         return Err(ConfigErrors::new(faults));
@@ -116,6 +120,7 @@ impl Reader<'_> {
         let server_section = self.section("server", "server", values("server"));
         let routing_section = self.section("routing", "routing", values("routing"));
         let cache_section = self.section("cache", "cache", values("cache"));
+        let mut costs = self.section("costs", "costs", values("costs"));
         let auth = values("auth");
         let wants_tokens = auth.get("tokens").is_some_and(|value| match value {
             Value::Array(_, tokens) => !tokens.is_empty(),
@@ -168,6 +173,11 @@ impl Reader<'_> {
             providers,
             routing,
             cache,
+            costs: Costs {
+                on_unpriced: costs.on_unpriced("on_unpriced").unwrap_or_default(),
+                prices: costs.text("prices").map(|said| PriceFile { said, file: None }),
+                ..Costs::default()
+            },
             auth: Auth { tokens },
             aliases: aliases.into_texts().collect(),
             groups,
@@ -212,10 +222,19 @@ impl Reader<'_> {
                     nearest(&name, keys::SECTIONS.iter().copied()).map(str::to_owned),
                 )
             } else {
-                let rows =
-                    ["server", "routing", "cache", "auth", "budget", "groups[]", "pools[]", "providers[]"]
-                        .into_iter()
-                        .flat_map(keys::rows);
+                let rows = [
+                    "server",
+                    "routing",
+                    "cache",
+                    "costs",
+                    "auth",
+                    "budget",
+                    "groups[]",
+                    "pools[]",
+                    "providers[]",
+                ]
+                .into_iter()
+                .flat_map(keys::rows);
                 let near = nearest(&name, rows.map(|(name, _)| name));
                 ("there is no such key outside of the sections", near.and_then(|near| elsewhere("", near)))
             };

@@ -10,6 +10,7 @@ use hoosh_gateway::LineLimits;
 use hoosh_providers::preset;
 
 use super::file::join;
+use super::prices;
 use super::{Config, LedgerPlace, ModelGroup, Place, Provider};
 
 /// What stands for a secret.
@@ -78,6 +79,12 @@ fn page(config: &Config) -> Page<'_> {
         page.key("cache", "warm", &string(&warm.said));
     }
 
+    page.section("[costs]");
+    page.key("costs", "on_unpriced", &string(config.costs.on_unpriced.as_str()));
+    if let Some(prices) = &config.costs.prices {
+        page.key("costs", "prices", &string(&prices.said));
+    }
+
     page.section("[auth]");
     page.key("auth", "tokens", &list(&vec![REDACTED.to_owned(); config.auth.tokens.len()]));
 
@@ -123,6 +130,12 @@ fn page(config: &Config) -> Page<'_> {
     }
     for (pattern, strategy) in &config.strategies {
         page.key("strategies", pattern, &string(strategy.as_str()));
+    }
+    for (at, entry) in config.costs.entries.iter().take(config.costs.inline).enumerate() {
+        page.section("[[prices]]");
+        for (key, value) in prices::shown(entry) {
+            page.key(&format!("prices[{at}]"), key, &value);
+        }
     }
     for provider in &config.providers {
         page.section("[[providers]]");

@@ -963,6 +963,227 @@ no json
     assert_eq!(folder, "etc/h.toml:3: cache.warm: etc/. is no file");
 }
 
+/// Loads a configuration with a file of prices beside it.
+fn load_prices(toml: &str, prices: &str) -> Result<Config, ConfigErrors> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("etc")).unwrap();
+    std::fs::write(folder.path().join("etc/h.toml"), toml).unwrap();
+    std::fs::write(folder.path().join("etc/p.toml"), prices).unwrap();
+    let (file, directory) = (Some(PathBuf::from("etc/h.toml")), folder.path().to_owned());
+    load(&LoadOptions { file, directory, ..LoadOptions::default() })
+}
+
+const WITH_FILE: &str = "[costs]\nprices = 'p.toml'\n";
+
+#[test]
+fn every_key_of_a_price_is_read_shown_and_loads_again() {
+    let text = r#"[costs]
+on_unpriced = "block"
+
+[[prices]]
+provider = "openai"
+model = "gpt-*"
+from = 2026-08-16
+until = 2026-08-17T16:00:00+08:00
+input = 2.50
+output = "10"
+cache_read = 0.25
+cache_write_5m = 3
+cache_write_1h = 5
+output_reasoned = 11
+reasoning = 12
+audio_in = 40
+audio_out = 0.000000001
+tiers = [{ above = 200_000, input = 5, output = 15, cache_read = "0.5" }]
+request = 0.01
+batch = 0.5
+flex = { input = 1, output = 2, tiers = [{ above = 7, input = 3, output = 4 }] }
+priority = "1.75"
+
+[[prices.hours]]
+from = 01:00:00
+until = "04:00"
+days = ["mon", "fri"]
+times = 2
+
+[[prices.hours]]
+from = "22:00"
+until = "00:30"
+input = 0
+output = 0
+"#;
+    let config = loaded(text, &[]);
+    assert_eq!((config.costs.on_unpriced, config.costs.inline), (OnUnpriced::Block, 1));
+    let entry = &config.costs.entries[0];
+    assert_eq!((entry.provider.as_str(), entry.model.as_str()), ("openai", "gpt-*"));
+    assert_eq!((entry.from, entry.until), (Some(1_786_838_400), Some(1_786_953_600)));
+    assert_eq!(entry.place.to_string(), "hoosh.toml:4");
+    let usd = |text: &str| text.parse::<hoosh_core::NanoUsd>().unwrap();
+    let (price, rates) = (&entry.price, &entry.price.rates);
+    assert_eq!(
+        (rates.input, rates.output, rates.audio_out),
+        (usd("2.5"), usd("10"), Some(usd("0.000000001")))
+    );
+    assert_eq!((rates.cache_write_5m, rates.cache_write_1h), (Some(usd("3")), Some(usd("5"))));
+    assert_eq!((rates.output_reasoned, rates.reasoning), (Some(usd("11")), Some(usd("12"))));
+    assert_eq!((price.tiers[0].above, price.tiers[0].rates.cache_read), (200_000, Some(usd("0.5"))));
+    assert_eq!((price.request, price.hours.len()), (Some(usd("0.01")), 2));
+
+    let shown = config.to_toml();
+    assert!(shown.contains("input = \"2.5\"  # hoosh.toml:9\n"), "{shown}");
+    let again = loaded(&shown, &[]);
+    let prices = |config: &Config| {
+        let entry = |entry: &PriceEntry| (entry.from, entry.until, entry.price.clone());
+        config.costs.entries.iter().map(entry).collect::<Vec<_>>()
+    };
+    assert_eq!(prices(&again), prices(&config));
+}
+
+#[test]
+fn prices_beside_the_file_go_with_its_own_and_are_shown_by_their_path() {
+    let price =
+        |model: &str| format!("[[prices]]\nprovider = 'groq'\nmodel = '{model}'\ninput = 1\noutput = 2\n");
+    let config = load_prices(&(WITH_FILE.to_owned() + &price("a")), &price("b")).unwrap();
+    let models: Vec<_> = config.costs.entries.iter().map(|entry| entry.model.as_str()).collect();
+    assert_eq!((models, config.costs.inline), (vec!["a", "b"], 1));
+    assert_eq!(config.costs.entries[1].place.to_string(), "etc/p.toml:1");
+    let shown = config.to_toml();
+    assert!(shown.contains("prices = \"p.toml\"  # etc/h.toml:2\n") && !shown.contains("'b'"), "{shown}");
+    let same = load_prices(&(WITH_FILE.to_owned() + &price("a")), &price("a")).unwrap_err().to_string();
+    assert_eq!(
+        same,
+        "etc/p.toml:1: prices[0].from: the price for the same provider and model at etc/h.toml:3 holds at the same time; \
+         end one of them by `until`"
+    );
+    let variable = loaded("", &[("HOOSH_COSTS__ON_UNPRICED", "allow")]);
+    assert_eq!(variable.costs.on_unpriced, OnUnpriced::Allow);
+}
+
+#[test]
+fn faults_of_prices_are_told_with_line_and_key() {
+    let prices = r#"
+key = 1
+[[prices]]
+provider = "groq"
+model = "m{1}"
+from = 2026-08-17
+until = 2026-08-16
+input = -1
+output = "1e-6"
+cache_read = 0.0000000001
+cache_raed = true
+request = true
+batch = "half"
+flex = { input = 1 }
+priority = [1]
+tiers = [{ above = -1, input = 1, output = 1, colour = 2 }, 7]
+hours = [
+  { from = "1:00", until = "24:01", days = ["mon", "noday"], times = 1000 },
+  { from = "01:00", until = "02:00", times = 2, input = 3 },
+  { from = 2026-08-16, until = "02:00", days = "mon" },
+]
+
+[[prices]]
+model = 1
+from = "soon"
+until = 01:00:00
+
+[[prices]]
+provider = ""
+model = "[x]"
+input = 1
+output = 1
+from = 2026-08-17
+until = 2026-08-16
+tiers = [{ above = 5, input = 1, output = 1 }, { above = 5, input = 1, output = 1 }]
+"#;
+    let told = load_prices(WITH_FILE, prices).unwrap_err().to_string();
+    let amount = "expected US dollars such as 2.50 or \"2.50\", found";
+    let (time, date) = (
+        "expected a time of the day in UTC such as \"01:00\", up to \"24:00\", found",
+        "expected a date since 1970 such as 2026-08-16, or a time such as 2026-08-16T16:00:00Z, found",
+    );
+    let factor = "expected a number from 0 to 100 that prices are multiplied by, such as 0.5, found";
+    let days = "expected a list of `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, `sun`, found";
+    let expect = [
+        "2: key: there is no such key in a file of prices, which has [[prices]] only".to_owned(),
+        format!("8: prices[0].input: {amount} `-1`, which is negative"),
+        format!("9: prices[0].output: {amount} `1e-6`: not a decimal number of dollars"),
+        format!("10: prices[0].cache_read: {amount} `0.0000000001`: finer than a billionth of a dollar"),
+        "11: prices[0].cache_raed: there is no such key; did you mean `cache_read`?".to_owned(),
+        format!("12: prices[0].request: {amount} true or false"),
+        format!("13: prices[0].batch: {factor} `half`"),
+        "14: prices[0].flex: `output` is missing".to_owned(),
+        format!("15: prices[0].priority: {factor} a list"),
+        "16: prices[0].tiers[0].colour: there is no such key".to_owned(),
+        "16: prices[0].tiers[0].above: expected a whole number of tokens, found a number".to_owned(),
+        "16: prices[0].tiers[1]: expected a table such as { ... }, found a number".to_owned(),
+        format!("18: prices[0].hours[0].from: {time} `1:00`"),
+        format!("18: prices[0].hours[0].until: {time} `24:01`"),
+        format!("18: prices[0].hours[0].days: {days} `noday`"),
+        format!("18: prices[0].hours[0].times: {factor} `1000`"),
+        "19: prices[0].hours[1].times: expected either this or prices of its own, found both".to_owned(),
+        format!("20: prices[0].hours[2].from: {time} a date or a time"),
+        format!("20: prices[0].hours[2].days: {days} a string"),
+        "20: prices[0].hours[2]: `input` is missing".to_owned(),
+        "20: prices[0].hours[2]: `output` is missing".to_owned(),
+        "23: prices[1]: `provider` is missing".to_owned(),
+        "23: prices[1]: `input` is missing".to_owned(),
+        "23: prices[1]: `output` is missing".to_owned(),
+        "24: prices[1].model: expected a string, found a number".to_owned(),
+        format!("25: prices[1].from: {date} `soon`"),
+        format!("26: prices[1].until: {date} a date or a time"),
+        "29: prices[2].provider: it is empty; `*` is any provider that is not local".to_owned(),
+        "30: prices[2].model: only `*` (any text) and `?` (one character) are special in a pattern"
+            .to_owned(),
+        "34: prices[2].until: it is not after `from`, so that the price never holds".to_owned(),
+        "35: prices[2].tiers[1].above: it is not above the tier before it".to_owned(),
+    ];
+    let expect: Vec<String> = expect.into_iter().map(|says| format!("etc/p.toml:{says}")).collect();
+    assert_eq!(told.lines().collect::<Vec<_>>(), expect);
+}
+
+#[test]
+fn a_file_of_prices_that_is_none_is_told_where_it_is_named() {
+    let gone = load_prices("[costs]\nprices = 'gone.toml'\n", "").unwrap_err().to_string();
+    assert!(gone.starts_with("etc/h.toml:2: costs.prices: etc/gone.toml cannot be read: "), "{gone}");
+    let folder = load_prices("[costs]\nprices = '.'\n", "").unwrap_err().to_string();
+    assert_eq!(folder, "etc/h.toml:2: costs.prices: etc/. is no file");
+    let syntax = load_prices(WITH_FILE, "[[prices]\n").unwrap_err().to_string();
+    assert!(syntax.starts_with("etc/p.toml:1: "), "{syntax}");
+    let shape = load_prices(WITH_FILE, "prices = 3\n").unwrap_err().to_string();
+    assert_eq!(
+        shape,
+        "etc/p.toml:1: prices: expected a list, found a number; write each price under its own [[prices]]"
+    );
+    check_faults(
+        "[costs]\non_unpriced = 'deny'\n[[price]]\n",
+        &[],
+        &[
+            "hoosh.toml:2: costs.on_unpriced: expected `allow`, `warn` or `block`",
+            "hoosh.toml:3: price: there is no such section; did you mean `prices`?",
+        ],
+    );
+}
+
+#[test]
+fn a_price_of_a_provider_that_there_is_not_is_warned_of() {
+    let text = "[[prices]]\nprovider = 'opnai'\nmodel = 'm'\ninput = 1\noutput = 1\n\
+                [[prices]]\nprovider = 'mine'\nmodel = 'm'\ninput = 1\noutput = 1\n\
+                [[providers]]\ntype = 'vllm'\nname = 'mine'\nbase_url = 'http://box'\n";
+    let says =
+        "hoosh.toml:2: prices[0].provider: no provider has the name or type `opnai`; did you mean `openai`?";
+    check_warnings(text, &[], &[says]);
+}
+
+#[test]
+fn every_key_of_a_price_is_in_the_documentation_and_can_be_read() {
+    for key in super::prices::RATES {
+        assert!(keys::PRICES.iter().any(|known| known.name == key), "{key}");
+    }
+    assert_eq!(keys::PRICES.len(), super::prices::RATES.len() + 10);
+}
+
 #[test]
 fn what_a_cache_that_is_off_would_do_is_warned_of() {
     let provider = "[[providers]]\ntype = 'vllm'\nbase_url = 'http://box'\nmodels = ['e']\n";

@@ -66,7 +66,7 @@ pub(crate) fn read(config: &mut Config, directory: &Path) -> Vec<Fault> {
     let Some(settings) = assembly::cache_settings(config) else { return Vec::new() };
     let folder = config.file.as_ref().and_then(|file| file.path.parent()).unwrap_or(Path::new(""));
     let path = folder.join(&said);
-    let content = match content(&directory.join(&path)) {
+    let content = match content(&directory.join(&path), limits::WARM_FILE_BYTES_MAX) {
         Ok(content) => content,
         Err(problem) => {
             let place = config.origins.get("cache.warm").cloned().unwrap_or(Place::Default);
@@ -111,17 +111,17 @@ pub(crate) fn read(config: &mut Config, directory: &Path) -> Vec<Fault> {
     faults
 }
 
-/// What is in the file, or what is wrong with it.
-fn content(path: &Path) -> Result<Vec<u8>, String> {
+/// What is in a file that a configuration names, or what is wrong with it.
+pub(super) fn content(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
     let failed = |error: std::io::Error| format!("cannot be read: {error}");
     if path.metadata().is_ok_and(|of| !of.is_file()) {
         return Err("is no file".to_owned());
     }
     let mut content = Vec::new();
     let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(limits::WARM_FILE_BYTES_MAX + 1).read_to_end(&mut content).map_err(failed)?;
-    if content.len() as u64 > limits::WARM_FILE_BYTES_MAX {
-        return Err(format!("is larger than the {} MiB that it may be", limits::WARM_FILE_BYTES_MAX >> 20));
+    file.take(bytes_max + 1).read_to_end(&mut content).map_err(failed)?;
+    if content.len() as u64 > bytes_max {
+        return Err(format!("is larger than the {} MiB that it may be", bytes_max >> 20));
     }
     Ok(content)
 }

@@ -2,8 +2,9 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
-use crate::usage::{Provenance, Usage};
+use crate::usage::{Provenance, ServiceTier, Usage};
 
 /// The counts as far as they are told. A stream tells some in `message_start`, and all it knows in `message_delta`.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -19,6 +20,8 @@ pub(super) struct Counts {
     cache_read_input_tokens: Option<u64>,
     cache_creation: Option<CacheCreation>,
     output_tokens_details: Option<OutputDetails>,
+    #[serde(deserialize_with = "tier")]
+    service_tier: Option<ServiceTier>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -43,6 +46,12 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::E
     Ok(value.and_then(|number| number.as_u64()))
 }
 
+/// How the call was served; whatever is no word that we know is as usual.
+fn tier<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ServiceTier>, D::Error> {
+    let raw = Option::<&RawValue>::deserialize(deserializer)?;
+    Ok(raw.map(|raw| ServiceTier::of_json(Some(raw.get()))))
+}
+
 // === impl Counts ===
 
 impl Counts {
@@ -60,6 +69,7 @@ impl Counts {
         self.cache_read_input_tokens = later.cache_read_input_tokens.or(self.cache_read_input_tokens);
         self.cache_creation = later.cache_creation.or(self.cache_creation);
         self.output_tokens_details = later.output_tokens_details.or(self.output_tokens_details);
+        self.service_tier = later.service_tier.or(self.service_tier);
     }
 
     /// As parts that do not overlap; `None` if nothing is known.
@@ -82,6 +92,7 @@ impl Counts {
             reasoning,
             audio_in: None,
             audio_out: None,
+            service_tier: self.service_tier.unwrap_or_default(),
             provenance: Provenance::Reported,
         })
     }
@@ -135,6 +146,17 @@ impl Serialize for UsageBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_later_count_keeps_the_tier_that_the_first_told() {
+        let mut counts = Counts::read(r#"{"input_tokens":1,"service_tier":"priority"}"#);
+        counts.update(Counts::read(r#"{"output_tokens":2}"#));
+        assert_eq!(counts.usage().unwrap().service_tier, ServiceTier::Priority);
+        let odd = Counts::read(r#"{"input_tokens":1,"service_tier":{"a":1}}"#);
+        assert_eq!(odd.usage().unwrap().service_tier, ServiceTier::Standard);
+        let null = Counts::read(r#"{"input_tokens":1,"service_tier":null}"#);
+        assert_eq!(null.usage().unwrap().service_tier, ServiceTier::Standard);
+    }
 
     #[test]
     fn caches_are_beside_the_input() {

@@ -10,7 +10,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
 use crate::json::{Extra, Object};
-use crate::usage::{Provenance, Usage};
+use crate::usage::{Provenance, ServiceTier, Usage};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -85,6 +85,7 @@ pub(super) fn decode(json: &str) -> Option<Usage> {
         reasoning: wire.thoughts_token_count,
         audio_in,
         audio_out,
+        service_tier: ServiceTier::Standard,
         provenance: Provenance::Reported,
     })
 }

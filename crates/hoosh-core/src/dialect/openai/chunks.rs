@@ -118,7 +118,8 @@ impl<C: ReadChoice> Chunks<C> {
         let created = object.take_raw("created").and_then(|raw| raw.get().parse().ok());
         let choices = object.take_objects("choices")?;
         // Some vendors (xAI, Perplexity) send running totals: the last counts, and is told at the end.
-        let usage = usage::of_chunk(object.take_raw("usage"), object.peek("x_groq"));
+        let usage =
+            usage::of_chunk(object.take_raw("usage"), object.peek("x_groq"), object.peek("service_tier"));
         self.usage = usage.or(self.usage);
         // Azure sends a chunk about the prompt before the answer's own envelope.
         if !self.started && !choices.is_empty() {

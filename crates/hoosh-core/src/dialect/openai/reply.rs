@@ -29,7 +29,7 @@ pub(in crate::dialect) fn close(
         id: object.take("id")?.unwrap_or_default(),
         model: object.take("model")?.unwrap_or_default(),
         created: object.take_raw("created").and_then(|raw| raw.get().parse().ok()),
-        usage: object.take_raw("usage").and_then(|raw| usage::decode(raw.get())),
+        usage: usage::of_answer(object.take_raw("usage"), object.peek("service_tier")),
         extra: object.rest(),
         origin: Some(dialect),
         ..InferenceResponse::from_choices(choices)

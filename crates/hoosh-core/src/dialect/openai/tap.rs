@@ -35,6 +35,8 @@ struct Chunk<'a> {
     #[serde(borrow, default)]
     x_groq: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    service_tier: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     error: Option<&'a RawValue>,
 }
 
@@ -45,6 +47,8 @@ struct Whole<'a> {
     choices: Option<Vec<IgnoredAny>>,
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    service_tier: Option<&'a RawValue>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
 }
@@ -112,7 +116,7 @@ impl Tap for ChunkTap {
         }
         let chunk = read::<Chunk<'_>>(data)?;
         refuse_error(chunk.error)?;
-        let usage = usage::of_chunk(chunk.usage, chunk.x_groq);
+        let usage = usage::of_chunk(chunk.usage, chunk.x_groq, chunk.service_tier);
         self.usage = usage.or(self.usage);
         let choices = chunk.choices.unwrap_or_default();
         self.choices.add(choices.bits);
@@ -127,7 +131,7 @@ impl Tap for ChunkTap {
             let problem = "is missing".to_owned();
             return Err(FieldError { path: "choices".to_owned(), problem }.into());
         }
-        self.usage = whole.usage.and_then(|raw| usage::decode(raw.get()));
+        self.usage = usage::of_answer(whole.usage, whole.service_tier);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::usage::{Provenance, Usage};
+use crate::usage::{Provenance, ServiceTier, Usage};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -71,12 +71,26 @@ pub(in crate::dialect) fn decode(json: &str) -> Option<Usage> {
         reasoning,
         audio_in: prompt.audio_tokens,
         audio_out: completion.audio_tokens,
+        service_tier: ServiceTier::Standard,
         provenance: Provenance::Reported,
     })
 }
 
+/// What an answer says of usage, with the tier that it says it was served in.
+pub(in crate::dialect) fn of_answer(usage: Option<&RawValue>, tier: Option<&RawValue>) -> Option<Usage> {
+    decode(usage?.get()).map(|usage| served(usage, tier))
+}
+
+fn served(usage: Usage, tier: Option<&RawValue>) -> Usage {
+    Usage { service_tier: ServiceTier::of_json(tier.map(RawValue::get)), ..usage }
+}
+
 /// What a chunk says of usage: in the field for it, or in Groq's own, where it is not asked for.
-pub(in crate::dialect) fn of_chunk(usage: Option<&RawValue>, x_groq: Option<&RawValue>) -> Option<Usage> {
+pub(in crate::dialect) fn of_chunk(
+    usage: Option<&RawValue>,
+    x_groq: Option<&RawValue>,
+    tier: Option<&RawValue>,
+) -> Option<Usage> {
     /// Whatever else it is, it spoils no good answer.
     #[derive(Deserialize)]
     struct XGroq<'a> {
@@ -84,7 +98,8 @@ pub(in crate::dialect) fn of_chunk(usage: Option<&RawValue>, x_groq: Option<&Raw
         usage: Option<&'a RawValue>,
     }
     let groqs = || serde_json::from_str::<XGroq<'_>>(x_groq?.get()).ok()?.usage;
-    usage.and_then(|raw| decode(raw.get())).or_else(|| decode(groqs()?.get()))
+    let usage = usage.and_then(|raw| decode(raw.get())).or_else(|| decode(groqs()?.get()))?;
+    Some(served(usage, tier))
 }
 
 /// A count, or nothing if it is no whole number: some servers send `null`, some a float.
@@ -140,6 +155,19 @@ mod tests {
         assert_eq!((usage.input, usage.cache_read, usage.audio_in), (Some(30), Some(60), Some(10)));
         assert_eq!((usage.output, usage.reasoning, usage.audio_out), (Some(20), Some(30), Some(0)));
         assert_eq!((usage.prompt_total(), usage.completion_total()), (100, 50));
+    }
+
+    #[test]
+    fn the_tier_that_an_answer_was_served_in_is_told_with_its_usage() {
+        let raw = |json: &str| RawValue::from_string(json.to_owned()).unwrap();
+        let (counts, flex, odd) = (raw(r#"{"prompt_tokens":1}"#), raw(r#""flex""#), raw("[1]"));
+        let tier = |tier| of_answer(Some(&counts), tier).unwrap().service_tier;
+        assert_eq!(tier(Some(&flex)), ServiceTier::Flex);
+        assert_eq!(tier(Some(&odd)), ServiceTier::Standard);
+        assert_eq!(tier(None), ServiceTier::Standard);
+        let groq = raw(r#"{"usage":{"prompt_tokens":1}}"#);
+        assert_eq!(of_chunk(None, Some(&groq), Some(&flex)).unwrap().service_tier, ServiceTier::Flex);
+        assert_eq!(of_answer(None, Some(&flex)), None);
     }
 
     #[test]

@@ -174,8 +174,9 @@ impl Reader {
 
     fn note_usage(&mut self, response: Option<&RawValue>) {
         let object = response.and_then(|raw| Object::parse("response", raw.get()).ok());
-        let raw = object.and_then(|mut object| object.take_raw("usage"));
-        self.usage = raw.and_then(|raw| usage::decode(raw.get())).or(self.usage);
+        let told =
+            object.and_then(|object| usage::of_answer(object.peek("usage"), object.peek("service_tier")));
+        self.usage = told.or(self.usage);
     }
 
     fn end(&mut self, response: Option<&RawValue>, out: &mut Vec<StreamEvent>) -> Result<(), DecodeError> {

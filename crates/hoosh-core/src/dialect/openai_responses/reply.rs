@@ -112,7 +112,7 @@ impl End {
                 number.as_u64().or_else(|| number.as_f64().map(|seconds| seconds as u64))
             }),
             reason,
-            usage: object.take_raw("usage").and_then(|raw| usage::decode(raw.get())),
+            usage: usage::of_answer(object.take_raw("usage"), object.peek("service_tier")),
             extra: object.rest(),
         })
     }

@@ -43,6 +43,8 @@ struct Response<'a> {
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    service_tier: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     error: Option<&'a RawValue>,
 }
 
@@ -55,7 +57,7 @@ impl ResponsesTap {
     fn response(&mut self, raw: Option<&RawValue>) -> Result<(), DecodeError> {
         let Some(raw) = raw else { return Ok(()) };
         let response: Response<'_> = read(raw.get().as_bytes())?;
-        self.usage = response.usage.and_then(|raw| usage::decode(raw.get())).or(self.usage);
+        self.usage = usage::of_answer(response.usage, response.service_tier).or(self.usage);
         Ok(())
     }
 }
@@ -109,7 +111,7 @@ impl Tap for ResponsesTap {
         if response.output.is_none() {
             return Err(FieldError { path: "output".to_owned(), problem: "is missing".to_owned() }.into());
         }
-        self.usage = response.usage.and_then(|raw| usage::decode(raw.get()));
+        self.usage = usage::of_answer(response.usage, response.service_tier);
         Ok(())
     }
 

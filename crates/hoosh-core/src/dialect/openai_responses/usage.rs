@@ -2,8 +2,9 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
-use crate::usage::{Provenance, Usage};
+use crate::usage::{Provenance, ServiceTier, Usage};
 
 #[derive(Deserialize)]
 struct Wire {
@@ -46,6 +47,12 @@ pub(super) fn decode(json: &str) -> Option<Usage> {
         provenance: Provenance::Reported,
         ..Usage::default()
     })
+}
+
+/// What an answer says of usage, with the tier that it says it was served in.
+pub(super) fn of_answer(usage: Option<&RawValue>, tier: Option<&RawValue>) -> Option<Usage> {
+    let service_tier = ServiceTier::of_json(tier.map(RawValue::get));
+    decode(usage?.get()).map(|usage| Usage { service_tier, ..usage })
 }
 
 /// Writes a [`Usage`]; the SDKs want both details whether anybody counted them or not.

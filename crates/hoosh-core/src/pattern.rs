@@ -1,17 +1,18 @@
 //! Model patterns, and which of many match a name.
 //!
 //! Decides what a pattern may look like, how specific it is, and finds the matching ones without looking at the rest.
-//! What a match means is the route table's.
+//! What a match means is whoever's it is: routes, strategies and prices have patterns.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-use hoosh_core::limits::MODEL_NAME_BYTES_MAX;
 use wildmatch::WildMatch;
+
+use crate::limits::MODEL_NAME_BYTES_MAX;
 
 /// How much of a name a pattern spells out; what is more specific is less in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Specificity {
+pub enum Specificity {
     /// The whole name.
     Exact,
     /// `llama*`: this many bytes of it.
@@ -23,8 +24,17 @@ pub(crate) enum Specificity {
 }
 
 /// Patterns with something attached, in a form that finds the matching ones quickly.
+///
+/// ```
+/// use hoosh_core::pattern::{Index, Specificity};
+///
+/// let index = Index::new([("gpt-4o*", 1), ("*", 2)]);
+/// let mut found = Vec::new();
+/// index.find("gpt-4o-mini", |specificity, value| found.push((specificity, *value)));
+/// assert_eq!(found.iter().min().map(|(_, value)| *value), Some(1));
+/// ```
 #[derive(Debug)]
-pub(crate) struct Index<T> {
+pub struct Index<T> {
     exact: HashMap<Box<str>, Vec<T>>,
     /// Sorted by text, so that one binary search finds where a name belongs.
     prefixes: Vec<Prefix<T>>,
@@ -56,7 +66,7 @@ struct Glob<T> {
 }
 
 /// What is wrong with a pattern, if anything.
-pub(crate) fn fault(pattern: &str) -> Option<&'static str> {
+pub fn fault(pattern: &str) -> Option<&'static str> {
     if pattern.is_empty() {
         Some("it is empty; `*` matches every model")
     } else if pattern.len() > MODEL_NAME_BYTES_MAX {
@@ -85,7 +95,8 @@ impl<'a> Shape<'a> {
 // === impl Index ===
 
 impl<T> Index<T> {
-    pub(crate) fn new<'a>(patterns: impl IntoIterator<Item = (&'a str, T)>) -> Self {
+    /// These, which [`fault`] has nothing to say against; one that it would refuse is compared as it is.
+    pub fn new<'a>(patterns: impl IntoIterator<Item = (&'a str, T)>) -> Self {
         let mut exact: HashMap<Box<str>, Vec<T>> = HashMap::new();
         let mut by_prefix: BTreeMap<&str, Vec<T>> = BTreeMap::new();
         let mut globs = Vec::new();
@@ -105,17 +116,22 @@ impl<T> Index<T> {
     }
 
     /// Whether a pattern without wildcards is this name.
-    pub(crate) fn spells(&self, name: &str) -> bool {
+    pub fn spells(&self, name: &str) -> bool {
         self.exact.contains_key(name)
     }
 
+    /// What is attached to the patterns without wildcards that are this name.
+    pub fn spelled(&self, name: &str) -> &[T] {
+        self.exact.get(name).map_or(&[], Vec::as_slice)
+    }
+
     /// The names spelled out by patterns without wildcards, in no order.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.exact.keys().map(Box::as_ref)
     }
 
     /// Calls `found` for each pattern that matches the name.
-    pub(crate) fn find(&self, name: &str, mut found: impl FnMut(Specificity, &T)) {
+    pub fn find(&self, name: &str, mut found: impl FnMut(Specificity, &T)) {
         for value in self.exact.get(name).into_iter().flatten() {
             found(Specificity::Exact, value);
         }
