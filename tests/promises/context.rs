@@ -227,10 +227,13 @@ async fn a_summary_takes_the_place_of_what_is_left_out() {
     let summary = body["messages"][1].clone();
     assert_eq!(summary["role"], "user");
     let text = summary["content"].as_str().unwrap();
+    // It stands in the question that follows: no two of the person's messages come in a row, which some templates refuse.
     assert!(
-        text.contains("[Summary of earlier messages") && text.contains("they talked about words"),
+        text.starts_with("[Summary of earlier messages")
+            && text.contains("they talked about words\n\nquestion 2: word"),
         "{text}"
     );
+    assert_eq!(body["messages"][2]["role"], "assistant");
     let asked = sent(&small, "/completions");
     let source = asked["messages"][1]["content"].as_str().unwrap();
     assert!(
@@ -383,4 +386,125 @@ async fn the_whole_conversation_is_kept_though_less_is_sent() {
     }
     assert!(told.starts_with("policy=keep_last; removed=10; "), "{told}");
     assert_eq!(names(&sent(&upstream, "/completions")), ["question 5"]);
+}
+
+#[tokio::test]
+async fn a_policy_refuses_nothing_that_would_be_let_through_without() {
+    let (hoosh, upstream) = narrow("").await;
+    // Some 300 tokens, about 360 as estimated; with 100 for the answer there would be room for 300.
+    let body = json!({"model": "m", "max_tokens": 100, "messages": [{"role": "user", "content": "words ".repeat(230)}]});
+    for context in
+        [None, Some("refuse"), Some("drop_oldest"), Some("keep_last"), Some("middle_out"), Some("summarise")]
+    {
+        let response = ask(&hoosh, "/v1/chat/completions", &body, context).await;
+        assert_eq!((response.status().as_u16(), receipt(&response)), (200, ""), "{context:?}");
+    }
+    assert_eq!(upstream.requests("/completions").len(), 6);
+    // Nor does an estimate that is too high for a script: some 1,900 tokens, of 8,240 characters.
+    let russian = "Быстрая коричневая лиса перепрыгивает через ленивую собаку, пока хозяин пишет длинное письмо о погоде. ";
+    let (hoosh, _upstream) = {
+        let upstream = Upstream::start().await;
+        upstream.always(Script::json(completion("hi")));
+        (Hoosh::start(&at("up", &upstream.url(), "context_window_tokens = 4096")).await, upstream)
+    };
+    let body = json!({"model": "m", "max_tokens": 500, "messages": [{"role": "user", "content": russian.repeat(80)}]});
+    for context in [None, Some("drop_oldest")] {
+        let response = ask(&hoosh, "/v1/chat/completions", &body, context).await;
+        assert_eq!((response.status().as_u16(), receipt(&response)), (200, ""), "{context:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_too_short_by_its_own_rule_speaks_for_nobody_else() {
+    let (first, second) = (Upstream::start().await, Upstream::start().await);
+    second.always(Script::json(completion("hi")));
+    let provider = |name: &str, upstream: &Upstream, keys: &str| {
+        let url = upstream.url();
+        format!(
+            "[[providers]]\ntype = \"openai\"\nname = \"{name}\"\nbase_url = \"{url}\"\napi_key = \"k\"\nmodels = [\"gpt-4\"]\n{keys}\n"
+        )
+    };
+    let config = provider("first", &first, "context = \"drop_oldest\"\npriority = 1")
+        + &provider("second", &second, "priority = 2");
+    let hoosh = Hoosh::start(&config).await;
+    let body = json!({"model": "gpt-4", "messages": [{"role": "user", "content": "word ".repeat(9_000)}]});
+    let response = ask(&hoosh, "/v1/chat/completions", &body, None).await;
+    assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+    assert_eq!(
+        (header(&response, "x-hoosh-provider"), header(&response, "x-hoosh-attempts")),
+        ("second", "1")
+    );
+    assert!(first.requests("/completions").is_empty());
+    // Where nobody is asked at all, that is told too.
+    let hoosh = Hoosh::start(&provider("first", &first, "context = \"drop_oldest\"")).await;
+    let response = ask(&hoosh, "/v1/chat/completions", &body, None).await;
+    assert_eq!((response.status().as_u16(), header(&response, "x-hoosh-attempts")), (400, "0"));
+}
+
+#[tokio::test]
+async fn a_summary_is_asked_for_as_its_model_takes_it_and_kept_as_the_call_wants() {
+    let (big, small) = (Upstream::start().await, Upstream::start().await);
+    big.always(Script::json(completion("hi")));
+    small.always(Script::json(completion("they talked about words")));
+    let keys = "context_window_tokens = 400\ncontext = \"summarise\"\nsummarise_with = \"gpt-5-mini\"";
+    let config = at("big", &big.url(), keys).replace("[\"*\"]", "[\"m\"]")
+        + &at("oa", &small.url(), "")
+            .replace("[\"*\"]", "[\"gpt-5-mini\"]")
+            .replace("openai_compatible", "openai")
+        + "[cache]\nenabled = true\nany_temperature = true\n";
+    let hoosh = Hoosh::start(&config).await;
+    let ask = async |control: &str| {
+        let request = client().post(hoosh.url("/v1/chat/completions")).header("cache-control", control);
+        let response = request.body(chat(4).to_string()).send().await.unwrap();
+        assert!(receipt(&response).starts_with("policy=summarise; removed="), "{}", receipt(&response));
+    };
+    ask("no-store").await;
+    let asked = sent(&small, "/completions");
+    assert_eq!((&asked["temperature"], &asked["reasoning_effort"]), (&Value::Null, &json!("low")), "{asked}");
+    let room = asked["max_completion_tokens"].as_u64().or(asked["max_tokens"].as_u64());
+    assert!(room.is_some_and(|room| room > 4_000), "it thinks before it writes: {asked}");
+    ask("no-store").await;
+    assert_eq!(small.requests("/completions").len(), 2);
+    let stats = json(hoosh.get("/v1/cache/stats").await).await;
+    assert_eq!(stats["entries"], 0, "a summary holds what the call says: {stats}");
+    // Without a word it is kept as any other answer.
+    ask("max-age=60").await;
+    let stats = json(hoosh.get("/v1/cache/stats").await).await;
+    assert_eq!(stats["entries"], 2, "{stats}");
+}
+
+#[tokio::test]
+async fn what_a_reference_stands_for_counts() {
+    let upstream = Upstream::start().await;
+    let long = completion(&"word ".repeat(2_500));
+    upstream.always(Script::json(long));
+    let keys = "context_window_tokens = 2000\ncontext = \"drop_oldest\"";
+    let hoosh = Hoosh::start(&at("up", &upstream.url(), keys)).await;
+    let respond = async |input: Value| {
+        let body = json!({"model": "m", "max_output_tokens": 100, "input": input});
+        let response = ask(&hoosh, "/v1/responses", &body, None).await;
+        let told = receipt(&response).to_owned();
+        (told, json(response).await["output"][0]["id"].as_str().unwrap().to_owned())
+    };
+    let (told, id) = respond(json!("hi")).await;
+    assert_eq!(told, "");
+    let user = |text: &str| json!({"role": "user", "content": text});
+    let (told, _) = respond(json!([user("hi"), {"type": "item_reference", "id": id}, user("go on")])).await;
+    assert!(told.starts_with("policy=drop_oldest; removed=2; "), "{told}");
+}
+
+#[tokio::test]
+async fn a_very_long_conversation_is_cut_in_no_time() {
+    let (hoosh, _upstream) = narrow("").await;
+    let said =
+        |at: usize| json!({"role": if at.is_multiple_of(2) { "user" } else { "assistant" }, "content": "hi"});
+    let messages: Vec<Value> = (0..40_001).map(said).collect();
+    let body = json!({"model": "m", "max_tokens": 50, "messages": messages});
+    for policy in ["drop_oldest", "middle_out", "keep_last"] {
+        let start = std::time::Instant::now();
+        let response = ask(&hoosh, "/v1/chat/completions", &body, Some(policy)).await;
+        assert!(receipt(&response).contains("; removed=39"), "{policy}: {}", receipt(&response));
+        // Without optimisation; it was half a minute with.
+        assert!(start.elapsed().as_secs() < 10, "{policy}: {:?}", start.elapsed());
+    }
 }

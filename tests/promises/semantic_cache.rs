@@ -343,3 +343,102 @@ async fn warming_keeps_nobody_waiting() {
     assert_eq!(hoosh.ended().await, Some(0));
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
+
+#[tokio::test]
+async fn what_was_warmed_is_found_by_the_vendors_own_clients_and_what_is_not_kept_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("warm.jsonl");
+    let messages = |text: &str| json!({"model": "m", "max_tokens": 9, "temperature": 0, "messages": [{"role": "user", "content": text}]});
+    let mut broken = asking("broken");
+    broken["stream"] = true.into();
+    let lines = [
+        json!({"dialect": "anthropic", "body": messages("one")}),
+        json!({"body": asking("filtered")}),
+        json!({"body": broken}),
+    ];
+    std::fs::write(&file, lines.map(|line| line.to_string()).join("\n")).unwrap();
+    let (chats, embeds) = (Upstream::start().await, Upstream::start().await);
+    embeds.always(Script::By(embedded));
+    chats.always(Script::By(|request| {
+        let asked: Value = serde_json::from_slice(&request.body).unwrap();
+        match asked["messages"][0]["content"].as_str().unwrap() {
+            "filtered" => {
+                let stopped = String::from_utf8(completion("x")).unwrap();
+                Script::json(stopped.replace("\"stop\"", "\"content_filter\""))
+            }
+            "broken" => Script::stream([testkit::chunk(r#"{"role":"assistant","content":"half"}"#)]),
+            _ => Script::json(completion("1")),
+        }
+    }));
+    let hoosh =
+        Hoosh::start(&config(&chats, &embeds, &format!("warm = {:?}\n", file.to_str().unwrap()))).await;
+    let log = warmed(&hoosh, 1).await;
+    assert!(log.contains("kept=1 there=0 failed=2"), "{log}");
+    for line in ["line=2", "line=3"] {
+        let told = |told: &&str| told.contains("not warmed: its answer is not kept") && told.contains(line);
+        assert_eq!(log.lines().filter(told).count(), 1, "{line}: {log}");
+    }
+    let ask = async |version: Option<&str>| {
+        let request = client().post(hoosh.url("/v1/messages")).body(messages("one").to_string());
+        let request = version
+            .into_iter()
+            .fold(request, |request, version| request.header("anthropic-version", version));
+        header(&request.send().await.unwrap(), "x-hoosh-cache").to_owned()
+    };
+    assert_eq!(ask(Some("2023-06-01")).await, "hit", "as Anthropic's clients ask");
+    assert_eq!(ask(None).await, "hit");
+    assert_eq!(ask(Some("2099-01-01")).await, "miss");
+}
+
+#[tokio::test]
+async fn an_embeddings_model_that_hangs_fails_no_call_that_has_little_time() {
+    let (chats, embeds) = (Upstream::start().await, Upstream::start().await);
+    chats.always(Script::json(completion("x")));
+    embeds.always(Script::Silence);
+    let config = format!("request_timeout_secs = 1\n{}", config(&chats, &embeds, ""));
+    let hoosh = Hoosh::start(&config).await;
+    let start = Instant::now();
+    assert_eq!(ask(&hoosh, &asking("one")).await, pair("miss", "x"));
+    assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
+    assert_eq!(ask(&hoosh, &asking("uno")).await, pair("miss", "x"));
+    assert_eq!(embeds.requests("/v1/embeddings").len(), 1, "and then it is let alone");
+}
+
+#[tokio::test]
+async fn signs_belong_to_the_question_and_a_text_to_be_completed_is_none() {
+    let (hoosh, chats, embeds) = by_meaning("").await;
+    // Whatever is said, it means the same.
+    embeds.always(Script::json(
+        r#"{"object":"list","model":"e","data":[{"object":"embedding","index":0,"embedding":[1.0,0.0]}],"usage":{"prompt_tokens":2,"total_tokens":2}}"#,
+    ));
+    chats.always(Script::json(completion("x")));
+    assert_eq!(ask(&hoosh, &asking("users whose age >= 18")).await.0, "miss");
+    assert_eq!(ask(&hoosh, &asking("users whose age <= 18")).await.0, "miss");
+    assert_eq!(ask(&hoosh, &asking("all users whose age >= 18")).await.0, "semantic 1.00");
+    let generate = async |prompt: &str, key: &str, value: Value| {
+        let mut body =
+            json!({"model": "m", "stream": false, "prompt": prompt, "options": {"temperature": 0}});
+        body[key] = value;
+        header(&hoosh.post("/api/generate", body.to_string()).await, "x-hoosh-cache").to_owned()
+    };
+    assert_eq!(generate("def add", "raw", json!(false)).await, "miss");
+    assert_eq!(generate("def sum", "raw", json!(false)).await, "semantic 1.00");
+    for (key, value) in [("raw", json!(true)), ("suffix", json!("# end"))] {
+        for prompt in ["def add", "def sum"] {
+            let cache = generate(prompt, key, value.clone()).await;
+            assert!(cache == "miss" || cache == "bypass", "{key}: {cache}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_asked_for_anew_is_found_where_the_old_one_was() {
+    let (hoosh, chats, embeds) = by_meaning("").await;
+    chats.script(["1", "2"].map(|text| Script::json(completion(text))));
+    assert_eq!(ask(&hoosh, &asking("one")).await, pair("miss", "1"));
+    let request = client().post(hoosh.url(CHAT)).header("cache-control", "no-cache");
+    let response = request.body(asking("one").to_string()).send().await.unwrap();
+    assert_eq!(said(response).await, pair("miss", "2"));
+    assert_eq!(ask(&hoosh, &asking("uno")).await, pair("semantic 0.96", "2"));
+    assert_eq!(embeds.requests("/v1/embeddings").len(), 2);
+}

@@ -43,6 +43,11 @@ use crate::response::InferenceResponse;
 use crate::stream::StreamEvent;
 use crate::usage::Usage;
 
+/// The version of Anthropic's API that we speak, and that is meant where a caller names none.
+///
+/// Source: docs.anthropic.com/en/api/versioning, read 2026-11-24.
+pub const ANTHROPIC_VERSION: &str = "2023-06-01";
+
 macro_rules! dialects {
     ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
         /// A wire form of one operation.

@@ -30,6 +30,9 @@ pub struct UpstreamFailure {
     /// A sentence for people: the vendor's, cut to
     /// [`VENDOR_MESSAGE_BYTES_MAX`](crate::limits::VENDOR_MESSAGE_BYTES_MAX), or ours.
     pub message: String,
+    /// Whether the provider was asked at all. Default: yes. What we found in its way before, such as a prompt that is too
+    /// long for its models or a full line before it, says nothing of others.
+    pub was_asked: bool,
 }
 
 /// What happened at the provider.
@@ -145,6 +148,7 @@ impl UpstreamFailure {
             code: None,
             param: None,
             message: message.into(),
+            was_asked: true,
         }
     }
 

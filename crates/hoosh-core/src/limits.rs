@@ -339,6 +339,10 @@ pub const SEMANTIC_TEXT_BYTES_MAX: usize = 1_024;
 /// A vendor needs some 200 ms, a model on this machine less; an answer is rarely waited for much longer than this.
 pub const SEMANTIC_EMBED_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// Part of the time that is left for a call until its answer begins, in which its embedding must come: a quarter. Where that is
+/// shorter than [`SEMANTIC_EMBED_TIME_MAX`], the call itself must not fail for it.
+pub const SEMANTIC_EMBED_PART: u32 = 4;
+
 /// Time in which no embedding is asked for after one that did not come: 5 s, so that not every call waits for a model that
 /// hangs. It is long enough for one to be loaded into memory.
 pub const SEMANTIC_REST: Duration = Duration::from_secs(5);
@@ -398,6 +402,10 @@ pub const EVENT_LISTENERS_MAX: usize = 64;
 /// (nginx after 60 s, some home routers after 30).
 pub const EVENTS_COMMENT_INTERVAL: Duration = Duration::from_secs(15);
 
+/// Longest prompt that is counted and cut where calls are served: 256 KiB, a few ms (what is counted by a vocabulary has a bound
+/// of its own, [`COUNTED_EXACTLY_BYTES_MAX`]). A longer one is on a thread of its own, so that nobody else waits for it.
+pub const FITTED_AT_ONCE_BYTES_MAX: usize = 256 << 10;
+
 /// Tokens of a model's window that are left for its answer where the call names no most: 1,024, a page or two.
 ///
 /// A prompt that fills the window to its end could not be answered.
@@ -408,6 +416,11 @@ pub const KEPT_TURNS: u32 = 10;
 
 /// Longest summary of turns that are left out: 1,024 tokens, and no more than a quarter of what the model reads.
 pub const SUMMARY_TOKENS_MAX: u64 = 1_024;
+
+/// Tokens that a model may think with before it writes a summary: 4,096, as many as such models take for a page at low effort.
+///
+/// They count against `max_tokens`, so that without them there would be no room for the summary itself.
+pub const SUMMARY_THINKING_TOKENS: u64 = 4_096;
 
 /// Shortest summary worth asking for: 32 tokens, a sentence. Where there is no room for it, turns go without one.
 pub const SUMMARY_TOKENS_MIN: u64 = 32;

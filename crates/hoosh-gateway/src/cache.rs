@@ -209,15 +209,20 @@ impl ResponseCache {
     }
 
     /// Looks for an answer to a call; one that is being asked for is waited for. Where none is found and answers are also
-    /// found by meaning, it has the question embedded by `embed`.
+    /// found by meaning, it has the question embedded by `embed`, for a part of the time until the call's `deadline` at most.
     ///
     /// # Cancel safety
     ///
     /// Dropping it leaves nothing behind.
-    pub(crate) async fn look(self: &Arc<Self>, call: &Call, embed: Embed<'_>) -> Looked {
+    pub(crate) async fn look(
+        self: &Arc<Self>,
+        call: &Call,
+        deadline: Option<tokio::time::Instant>,
+        embed: Embed<'_>,
+    ) -> Looked {
         let looked = match self.settings.identify(call) {
             Some((key, question)) => match self.look_for(key, call).await {
-                Looked::Ask(keeping) => self.look_alike(keeping, question, call, embed).await,
+                Looked::Ask(keeping) => self.look_alike(keeping, question, call, deadline, embed).await,
                 looked => looked,
             },
             None => Looked::Bypass,
@@ -237,10 +242,11 @@ impl ResponseCache {
         mut keeping: Box<Keeping>,
         question: Option<Question>,
         call: &Call,
+        deadline: Option<tokio::time::Instant>,
         embed: Embed<'_>,
     ) -> Looked {
         let (Some(index), Some(question)) = (&self.semantic, question) else { return Looked::Ask(keeping) };
-        let Ok(place) = index.place(question, embed).await else {
+        let Ok(place) = index.place(question, deadline, embed).await else {
             add(&self.counters.embeddings_failed);
             return Looked::Ask(keeping);
         };
@@ -286,7 +292,8 @@ impl ResponseCache {
                         return Looked::Found(found);
                     }
                 }
-                Ok(Some(Landing::Alike(entry, similarity))) => {
+                // Made at any time before, where the answer above was made while this call waited.
+                Ok(Some(Landing::Alike(entry, similarity))) if will_do(&entry, call) => {
                     if let Some(found) = Found::of(entry, call) {
                         return Looked::Found(Found { similarity: Some(similarity), ..found });
                     }
@@ -299,8 +306,8 @@ impl ResponseCache {
                 }
                 // Its client left, so that one of those who wait takes over.
                 Ok(None) => continue,
-                // No answer that can be shared, or one that takes too long.
-                Ok(Some(Landing::Unkept)) | Err(_) => {}
+                // No answer that can be shared or will do, or one that takes too long.
+                Ok(Some(Landing::Alike(..) | Landing::Unkept)) | Err(_) => {}
             }
             return Looked::Ask(self.alone(key, call));
         }
@@ -309,9 +316,8 @@ impl ResponseCache {
     /// The answer that is kept for a call, if there is one that will do.
     fn find(&self, key: &Key, call: &Call) -> Option<Found> {
         let entry = self.entries.get(key)?;
-        let will_do = call.cache.age_max.is_none_or(|most| entry.age() <= most);
         // The key holds the caller; this is so that a fault there could not show one caller's answer to another.
-        (will_do && entry.caller == call.caller).then(|| Found::of(entry, call))?
+        (will_do(&entry, call) && entry.caller == call.caller).then(|| Found::of(entry, call))?
     }
 
     /// For a call that nobody waits for.
@@ -343,6 +349,13 @@ impl ResponseCache {
         let keys: Vec<Arc<Key>> = meant.map(|(key, _)| key).collect();
         keys.iter().for_each(|key| self.entries.invalidate(key.as_ref()));
         keys.len()
+    }
+
+    /// Whether the answer to a call is kept, for whoever has asked for it so that it is.
+    pub fn has(&self, call: &Call) -> bool {
+        // What is due is done first: what is too large for all of it is let go of then.
+        self.entries.run_pending_tasks();
+        self.settings.identify(call).is_some_and(|(key, _)| self.entries.contains_key(&key))
     }
 
     /// How answers are found by meaning, if they are.
@@ -383,6 +396,11 @@ impl fmt::Debug for ResponseCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ResponseCache({} kept)", self.entries.entry_count())
     }
+}
+
+/// Whether an answer is young enough for a call.
+fn will_do(entry: &Entry, call: &Call) -> bool {
+    call.cache.age_max.is_none_or(|most| entry.age() <= most)
 }
 
 fn add(counter: &AtomicU64) {

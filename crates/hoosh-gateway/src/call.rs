@@ -67,8 +67,8 @@ pub struct Call {
     history: Option<Arc<Turn>>,
     /// Where the answer is kept, in the dialect that can go on from it.
     responses: Option<Arc<Responses>>,
-    /// The body decoded, when a candidate needs that for the first time. Boxed, since most never are.
-    decoded: OnceLock<Box<Result<InferenceRequest, InvalidRequest>>>,
+    /// The body decoded, when a candidate needs that for the first time. Most never are.
+    decoded: OnceLock<Arc<Result<InferenceRequest, InvalidRequest>>>,
     is_for_us_alone: OnceLock<bool>,
     /// The most tokens that the answer may have, where its budget allows no more.
     answer_max: OnceLock<u64>,
@@ -178,7 +178,12 @@ impl Call {
 
     /// The request in core's types, with the conversation it goes on from.
     pub(crate) fn decoded(&self) -> Result<&InferenceRequest, &InvalidRequest> {
-        self.decoded.get_or_init(|| Box::new(self.decode())).as_ref().as_ref()
+        self.decoded_shared().as_ref().as_ref()
+    }
+
+    /// The same for whoever outlives the call.
+    pub(crate) fn decoded_shared(&self) -> &Arc<Result<InferenceRequest, InvalidRequest>> {
+        self.decoded.get_or_init(|| Arc::new(self.decode()))
     }
 
     fn decode(&self) -> Result<InferenceRequest, InvalidRequest> {

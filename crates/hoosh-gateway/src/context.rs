@@ -13,15 +13,20 @@ mod cut;
 mod summary;
 
 use std::fmt;
+use std::panic::resume_unwind;
+use std::sync::{Arc, LazyLock};
 
-use hoosh_core::dialect::Operation;
+use hoosh_core::dialect::{Dialect, Operation};
 use hoosh_core::{
-    Compression, ContextPolicy, FailureKind, InferenceRequest, Message, Modality, UpstreamFailure, limits,
+    Compression, ContextPolicy, FailureKind, InferenceRequest, InvalidRequest, Message, Modality, Part, Role,
+    UpstreamFailure, limits,
 };
 use hoosh_router::{Candidate, Objection};
+use memchr::memmem::Finder;
+use tokio::task::spawn_blocking;
 
 use self::cut::{Cut, Room};
-pub(crate) use self::summary::{message, text_of, wanted};
+pub(crate) use self::summary::{text_of, thinks, wanted};
 use crate::call::Call;
 use crate::count::{self, Counted};
 use crate::needs;
@@ -75,10 +80,21 @@ pub(crate) enum Fit {
 }
 
 /// What holds for a call and a candidate. The caller's word counts, then the route's.
-struct Rule<'a> {
+struct Rule {
     policy: ContextPolicy,
     kept_turns: usize,
-    compress: &'a [Compression],
+    compress: Vec<Compression>,
+}
+
+/// All that it takes to bring a prompt into what a candidate reads, so that it can be done anywhere.
+struct Fitting {
+    asked: Arc<Result<InferenceRequest, InvalidRequest>>,
+    model: Arc<str>,
+    rule: Rule,
+    /// Tokens of the prompt that there is room for.
+    room: Option<u64>,
+    /// Tokens that the model reads, those of its answer among them.
+    window: Option<u64>,
 }
 
 /// Whether anything is said of lengths for a call at a candidate: most have nothing, and no more is asked of them.
@@ -97,19 +113,23 @@ pub(crate) fn objection(call: &Call, candidate: &Candidate) -> Option<Objection>
     }
     // A body that cannot be read is told by the attempt.
     let counted = count::by_message(&candidate.model, call.decoded().ok()?);
-    (counted.at_least() > window).then(|| Objection::TooLong { tokens: counted.total(), window })
+    (counted.at_least > window).then(|| Objection::TooLong { tokens: counted.total(), window })
 }
 
 /// Brings the prompt of a call into what a candidate reads.
 ///
 /// # Errors
 ///
-/// What must stay is too long for it.
-pub(crate) fn fit(call: &Call, candidate: &Candidate) -> Result<Fit, UpstreamFailure> {
+/// What must stay is surely too long for it.
+///
+/// # Cancel safety
+///
+/// Dropping it leaves nothing behind, but for a long prompt that is being cut, which is let finish.
+pub(crate) async fn fit(call: &Call, candidate: &Candidate) -> Result<Fit, UpstreamFailure> {
     match Rule::of(call, candidate) {
         // One that refuses has been judged before, unless the prompt is made shorter first.
         Some(rule) if rule.policy != ContextPolicy::Refuse || !rule.compress.is_empty() => {
-            fit_by(call, candidate, &rule)
+            fit_by(call, candidate, rule).await
         }
         _ => Ok(Fit::AsItIs),
     }
@@ -120,106 +140,34 @@ pub(crate) fn fit(call: &Call, candidate: &Candidate) -> Result<Fit, UpstreamFai
 /// # Errors
 ///
 /// As [`fit`].
-pub(crate) fn without_summary(call: &Call, candidate: &Candidate) -> Result<Fit, UpstreamFailure> {
+pub(crate) async fn without_summary(call: &Call, candidate: &Candidate) -> Result<Fit, UpstreamFailure> {
     let Some(rule) = Rule::of(call, candidate) else { return Ok(Fit::AsItIs) };
-    let mut fit = fit_by(call, candidate, &Rule { policy: ContextPolicy::DropOldest, ..rule })?;
+    let mut fit = fit_by(call, candidate, Rule { policy: ContextPolicy::DropOldest, ..rule }).await?;
     if let Fit::Edited(edited) = &mut fit {
         edited.receipt.instead_of = Some(ContextPolicy::Summarise);
     }
     Ok(fit)
 }
 
-fn fit_by(call: &Call, candidate: &Candidate, rule: &Rule<'_>) -> Result<Fit, UpstreamFailure> {
-    let room = room(call, candidate);
+async fn fit_by(call: &Call, candidate: &Candidate, rule: Rule) -> Result<Fit, UpstreamFailure> {
+    let (room, window) = (room(call, candidate), candidate.window());
     if rule.compress.is_empty() && room.is_none_or(|room| !may_exceed(call, room)) {
         return Ok(Fit::AsItIs);
     }
-    // One that cannot be read goes as it is, or is refused by whoever reads it.
-    let Ok(asked) = call.decoded() else { return Ok(Fit::AsItIs) };
-    let model = &*candidate.model;
-    let counted = count::by_message(model, asked);
-    let before = counted.total();
-    let is_long = |counted: &Counted| room.filter(|room| counted.total() > *room);
-    if rule.compress.is_empty() && is_long(&counted).is_none() {
-        return Ok(Fit::AsItIs);
+    let (asked, model) = (Arc::clone(call.decoded_shared()), Arc::clone(&candidate.model));
+    let fitting = Fitting { asked, model, rule, room, window };
+    let bytes = call.body.len() + call.history().map_or(0, |history| history.bytes());
+    if bytes <= limits::FITTED_AT_ONCE_BYTES_MAX {
+        return fitting.fit();
     }
-    let mut request = asked.clone();
-    let mut compressed = compress::compress(&mut request, rule.compress);
-    let counted = if compressed == 0 { counted } else { count::by_message(model, &request) };
-    let receipt = |removed, compressed, tokens| ContextReceipt {
-        policy: rule.policy,
-        instead_of: None,
-        removed,
-        compressed,
-        tokens,
-        before,
-        room,
-    };
-    let Some(most) = is_long(&counted) else {
-        let receipt = receipt(0, compressed, counted.total());
-        return Ok(if compressed == 0 {
-            Fit::AsItIs
-        } else {
-            Fit::Edited(Box::new(Edited { request, receipt }))
-        });
-    };
-    if rule.policy == ContextPolicy::Refuse {
-        // What may fit is the provider's to judge, who counts better.
-        let window = candidate.window().filter(|window| counted.at_least() > *window);
-        return match window {
-            Some(window) => Err(too_long(counted.total(), window, "the prompt has")),
-            None if compressed == 0 => Ok(Fit::AsItIs),
-            None => {
-                let receipt = receipt(0, compressed, counted.total());
-                Ok(Fit::Edited(Box::new(Edited { request, receipt })))
-            }
-        };
-    }
-    // A note must not point to what is left out. Elsewhere that cannot be: the oldest go first, and notes point to later ones.
-    let counted = if rule.policy == ContextPolicy::MiddleOut && compressed > 0 {
-        request.messages.clone_from(&asked.messages);
-        count::by_message(model, &request)
-    } else {
-        counted
-    };
-    let summary = (rule.policy == ContextPolicy::Summarise).then(|| limits::SUMMARY_TOKENS_MAX.min(most / 4));
-    let summary = summary.filter(|tokens| *tokens >= limits::SUMMARY_TOKENS_MIN);
-    let room_for = |most| Room {
-        messages: &counted.messages,
-        rest: counted.rest,
-        asks_after: !request.prompt.is_empty(),
-        most,
-    };
-    let cut = |most| cut::cut(&request.messages, rule.policy, rule.kept_turns, room_for(most));
-    let room_left = most.saturating_sub(summary.unwrap_or(0));
-    // A summary is no reason to fail.
-    let (cut, summary) = match cut(room_left) {
-        Ok(cut) => (cut, summary),
-        Err(_) if summary.is_some() => {
-            let least = cut(most).map_err(|least| too_long(least, most, MUST_STAY))?;
-            (least, None)
-        }
-        Err(least) => return Err(too_long(least, most, MUST_STAY)),
-    };
-    let Cut { messages: gone, mut tokens } = cut;
-    let at = gone.first().copied().unwrap_or(0);
-    let messages = take(&mut request.messages, &gone);
-    if rule.policy == ContextPolicy::MiddleOut && compressed > 0 {
-        compressed = compress::compress(&mut request, rule.compress);
-        tokens = count::by_message(model, &request).total();
-    }
-    let instead = (rule.policy == ContextPolicy::Summarise && summary.is_none()).then_some(rule.policy);
-    let receipt = ContextReceipt {
-        policy: if instead.is_some() { ContextPolicy::DropOldest } else { rule.policy },
-        instead_of: instead,
-        ..receipt(messages.len(), compressed, tokens)
-    };
-    let edited = Box::new(Edited { request, receipt });
-    Ok(match summary {
-        Some(tokens) => Fit::Gap(edited, Gap { messages, at, tokens }),
-        None => Fit::Edited(edited),
+    spawn_blocking(move || fitting.fit()).await.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => resume_unwind(panic),
+        Err(_) => Err(UpstreamFailure::new(FailureKind::Unsupported, "the gateway is stopping")),
     })
 }
+
+/// What a reference to a piece of an answer that is kept here holds.
+static REFERENCE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"item_reference\""));
 
 const MUST_STAY: &str = "instructions, tools and the last turn alone have";
 
@@ -242,26 +190,27 @@ fn room(call: &Call, candidate: &Candidate) -> Option<u64> {
     candidate.prompt_max(call.head.max_tokens.unwrap_or(limits::ANSWER_TOKENS_LEFT))
 }
 
-/// Whether a prompt could have more tokens than that. A token takes a byte at least; only pictures can be a name alone.
+/// Whether a prompt could have more tokens than that. A token takes a byte at least; only pictures and what is kept here can be
+/// a name alone.
 fn may_exceed(call: &Call, tokens: u64) -> bool {
+    let refers = || call.dialect == Dialect::OpenAiResponses && REFERENCE.find(&call.body).is_some();
     call.body.len() as u64 > tokens
         || call.history().is_some()
+        || refers()
         || needs::modalities(&call.body).contains(Modality::Image)
 }
 
 /// The candidate is not asked, and another one may read more.
-fn too_long(tokens: u64, room: u64, what: &str) -> UpstreamFailure {
-    let message = format!(
-        "{what} about {tokens} tokens, and the model has room for {room}; shorten it, or ask for fewer `max_tokens`"
-    );
+fn too_long(tokens: u64, window: u64, what: &str) -> UpstreamFailure {
+    let message = format!("{what} about {tokens} tokens, and the model reads at most {window}; shorten it");
     UpstreamFailure::new(FailureKind::ContextLength, message)
 }
 
 // === impl Rule ===
 
-impl<'a> Rule<'a> {
+impl Rule {
     /// `None` where nothing is said, or where there is no conversation to shorten.
-    fn of(call: &Call, candidate: &'a Candidate) -> Option<Self> {
+    fn of(call: &Call, candidate: &Candidate) -> Option<Self> {
         if !is_said(call, candidate) || call.dialect.operation() != Operation::Inference {
             return None;
         }
@@ -271,18 +220,154 @@ impl<'a> Rule<'a> {
         Some(Self {
             policy: policy.unwrap_or_default(),
             kept_turns: kept.unwrap_or(limits::KEPT_TURNS) as usize,
-            compress: route.and_then(|route| route.compress.as_deref()).unwrap_or_default(),
+            compress: route.and_then(|route| route.compress.clone()).unwrap_or_default(),
         })
+    }
+}
+
+// === impl Fitting ===
+
+impl Fitting {
+    fn fit(self) -> Result<Fit, UpstreamFailure> {
+        // One that cannot be read goes as it is, or is refused by whoever reads it.
+        let Ok(asked) = &*self.asked else { return Ok(Fit::AsItIs) };
+        let (model, ways) = (&*self.model, &*self.rule.compress);
+        let counted = count::by_message(model, asked);
+        let before = counted.total();
+        let is_long = |counted: &Counted| self.room.filter(|room| counted.total() > *room);
+        if ways.is_empty() && is_long(&counted).is_none() {
+            return Ok(Fit::AsItIs);
+        }
+        let mut request = asked.clone();
+        let compressed = compress::compress(&mut request, ways);
+        let as_it_came = counted;
+        let now = (compressed > 0).then(|| count::by_message(model, &request));
+        let counted = now.as_ref().unwrap_or(&as_it_came);
+        let receipt = |removed, compressed, tokens| ContextReceipt {
+            policy: self.rule.policy,
+            instead_of: None,
+            removed,
+            compressed,
+            tokens,
+            before,
+            room: self.room,
+        };
+        let most = is_long(counted);
+        let Some(most) = most.filter(|_| self.rule.policy != ContextPolicy::Refuse) else {
+            // What may fit is the provider's to judge, who counts better.
+            if most.is_some() {
+                self.judge(counted, "the prompt has")?;
+            }
+            let receipt = receipt(0, compressed, counted.total());
+            return Ok(Edited { request, receipt }.into());
+        };
+        let summarises = self.rule.policy == ContextPolicy::Summarise;
+        let summary = summarises.then(|| limits::SUMMARY_TOKENS_MAX.min(most / 4));
+        let summary = summary.filter(|tokens| *tokens >= limits::SUMMARY_TOKENS_MIN);
+        let (Cut { messages: cut, mut tokens }, summary) = self.cut(asked, &as_it_came, most, summary);
+        let at = cut.first().copied().unwrap_or(0);
+        if compressed > 0 {
+            // From the originals, since a note must not point to what is left out.
+            request.clone_from(asked);
+        }
+        let messages = take(&mut request.messages, &cut);
+        let compressed = compress::compress(&mut request, ways);
+        if compressed > 0 || tokens > most {
+            let counted = count::by_message(model, &request);
+            tokens = counted.total();
+            if tokens > most {
+                self.judge(&counted, MUST_STAY)?;
+            }
+        }
+        let instead = (summarises && summary.is_none()).then_some(ContextPolicy::Summarise);
+        let receipt = ContextReceipt {
+            policy: if instead.is_some() { ContextPolicy::DropOldest } else { self.rule.policy },
+            instead_of: instead,
+            ..receipt(messages.len(), compressed, tokens)
+        };
+        let edited = Edited { request, receipt };
+        Ok(match summary {
+            Some(tokens) => Fit::Gap(Box::new(edited), Gap { messages, at, tokens }),
+            None => edited.into(),
+        })
+    }
+
+    /// What goes, and the tokens of the summary that stands for it, if there is room for one: it is no reason to fail.
+    fn cut(
+        &self,
+        asked: &InferenceRequest,
+        as_it_came: &Counted,
+        most: u64,
+        summary: Option<u64>,
+    ) -> (Cut, Option<u64>) {
+        // Blanks go whatever else goes.
+        let stripped = self.rule.compress.contains(&Compression::Whitespace).then(|| {
+            let mut stripped = asked.clone();
+            compress::strip_blanks(&mut stripped, &self.rule.compress);
+            let counted = count::by_message(&self.model, &stripped);
+            (stripped, counted)
+        });
+        let (request, counted) =
+            stripped.as_ref().map_or((asked, as_it_came), |(stripped, counted)| (stripped, counted));
+        let (messages, rest, asks_after) = (&*counted.messages, counted.rest, !request.prompt.is_empty());
+        let Rule { policy, kept_turns, .. } = self.rule;
+        let cut =
+            |most| cut::cut(&request.messages, policy, kept_turns, Room { messages, rest, asks_after, most });
+        if let Some(tokens) = summary {
+            let cut = cut(most - tokens);
+            if cut.tokens <= most - tokens {
+                return (cut, summary);
+            }
+        }
+        (cut(most), None)
+    }
+
+    /// Refuses what surely is too long. What may fit is the provider's to judge, who counts better.
+    fn judge(&self, counted: &Counted, what: &str) -> Result<(), UpstreamFailure> {
+        match self.window.filter(|window| counted.at_least > *window) {
+            Some(window) => Err(too_long(counted.total(), window, what)),
+            None => Ok(()),
+        }
     }
 }
 
 // === impl Edited ===
 
 impl Edited {
-    /// Puts the message with the summary into the gap.
-    pub(crate) fn fill(&mut self, gap: &Gap, summary: Message, tokens: u64) {
-        self.request.messages.insert(gap.at.min(self.request.messages.len()), summary);
-        self.receipt.tokens += tokens;
+    /// Puts a summary into the gap: into the question that follows, or the one before. Some models' templates refuse two
+    /// messages of the person's in a row.
+    pub(crate) fn fill(&mut self, gap: &Gap, summary: &str, model: &str) {
+        let said = summary::said(summary, gap, model);
+        let messages = &mut self.request.messages;
+        let at = gap.at.min(messages.len());
+        let is_question = |at: &usize| messages.get(*at).is_some_and(cut::is_question);
+        let follows = (at..messages.len()).find(|at| !cut::is_instruction(&messages[*at]));
+        let precedes = (0..at).rfind(|at| !cut::is_instruction(&messages[*at]));
+        let (into, part) = match (follows.filter(is_question), precedes.filter(is_question)) {
+            (Some(question), _) => (Some(question), Part::text(said + "\n\n")),
+            (None, Some(question)) => (Some(question), Part::text(format!("\n\n{said}"))),
+            (None, None) => (None, Part::text(said)),
+        };
+        let Some(question) = into else {
+            let message = Message::new(Role::User, vec![part]);
+            self.receipt.tokens += count::message(model, &message);
+            messages.insert(at, message);
+            return;
+        };
+        let message = &mut messages[question];
+        let before = count::message(model, message);
+        let place = if question < at { message.parts.len() } else { 0 };
+        message.parts.insert(place, part);
+        self.receipt.tokens = (self.receipt.tokens + count::message(model, message)).saturating_sub(before);
+    }
+}
+
+impl From<Edited> for Fit {
+    fn from(edited: Edited) -> Self {
+        match edited.receipt {
+            ContextReceipt { removed: 0, compressed: 0, .. } => Self::AsItIs,
+            _ => Self::Edited(Box::new(edited)),
+        }
     }
 }
 

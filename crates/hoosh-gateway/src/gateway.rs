@@ -234,15 +234,12 @@ impl Gateway {
                 _ => Vec::new(),
             };
             decision.fall_back(other);
-            asked = self.attempt(call, other, &budget, settlement).await.map_or_else(
-                |error| Err(after(&before, error)),
-                |asked| Ok(Attempted { failures: [&before[..], &asked.failures].concat(), ..asked }),
-            );
+            let other = self.attempt(call, other, &budget, settlement).await;
+            asked = other.map_err(|error| after(&before, error));
         }
-        let Attempted { value: Given { answer, held, queued, edited }, candidate, failures, let_go } = asked?;
+        let Attempted { value: Given { answer, held, queued, edited }, candidate, let_go, .. } = asked?;
         let decided = other.as_ref().unwrap_or(&decision);
         decided.answers(candidate);
-        let attempts = failures.len() + usize::from(let_go.is_some()) + 1;
         if let Some(let_go) = let_go {
             decided.let_go(let_go.candidate);
             settlement.let_go(call, &let_go);
@@ -259,7 +256,7 @@ impl Gateway {
             model: candidate.model.as_ref().to_owned(),
             cache: settlement.cache_use(),
             age: None,
-            attempts,
+            attempts: settlement.asked(),
             notes: if tells_notes { answer.notes.clone() } else { Vec::new() },
             context,
             limits: rate_limit::for_client(call.dialect, answer.limits.clone()),
@@ -297,9 +294,11 @@ impl Gateway {
         // So it is for a call whose client leaves, or whose time is over, while it waits.
         settlement.cache(CacheUse::Miss, None);
         let looked = match self.answer_time_max {
-            None => cache.look(call, &embed).await,
+            None => cache.look(call, None, &embed).await,
             Some(limit) => {
-                timeout(limit, cache.look(call, &embed)).await.map_err(|_| HooshError::Deadline(limit))?
+                let deadline = Instant::now() + limit;
+                let looked = timeout_at(deadline, cache.look(call, Some(deadline), &embed)).await;
+                looked.map_err(|_| HooshError::Deadline(limit))?
             }
         };
         match looked {
@@ -567,17 +566,18 @@ impl Gateway {
         if let Some(edited) = edits.of(candidate) {
             return Ok(Some(edited));
         }
-        let mut fit = context::fit(call, candidate).map_err(|failure| candidate.provider.own(failure))?;
+        let mut fit =
+            context::fit(call, candidate).await.map_err(|failure| candidate.provider.own(failure))?;
         if let Fit::Gap(mut edited, gap) = fit {
             fit = match self.summary(call, candidate, &gap).await {
                 Ok(summary) => {
-                    let (message, tokens) = context::message(&summary, &gap, &candidate.model);
-                    edited.fill(&gap, message, tokens);
+                    edited.fill(&gap, &summary, &candidate.model);
                     Fit::Edited(edited)
                 }
                 Err(why) => {
                     tracing::warn!(id = %call.id, %candidate, why, "no summary; the oldest turns go without one");
                     context::without_summary(call, candidate)
+                        .await
                         .map_err(|failure| candidate.provider.own(failure))?
                 }
             };
@@ -601,8 +601,12 @@ impl Gateway {
     async fn summary(&self, call: &Call, candidate: &Candidate, gap: &Gap) -> Result<String, String> {
         let model = candidate.context.as_ref().and_then(|rule| rule.summarise_with.as_deref());
         let Some(model) = model else { return Err("no `summarise_with` names a model for it".to_owned()) };
-        let mut asked = Call::chat(&context::wanted(gap, model)).map_err(|error| error.to_string())?;
+        let thinks = self.router.candidates(model).iter().any(context::thinks);
+        let wanted = context::wanted(gap, model, thinks);
+        let mut asked = Call::chat(&wanted).map_err(|error| error.to_string())?;
         asked.caller = call.caller.clone();
+        // What is not to be kept is not to be kept in a summary either.
+        asked.cache = call.cache;
         (asked.local_only, asked.max_cost, asked.tier) = (call.local_only, call.max_cost, call.tier);
         asked.by_words_alone = true;
         // A summary for the summary would have no end.
@@ -632,6 +636,7 @@ impl Gateway {
         failure: UpstreamFailure,
         was_asked: bool,
     ) -> UpstreamFailure {
+        let failure = UpstreamFailure { was_asked, ..failure };
         tracing::warn!(id = %call.id, %failure, "attempt failed");
         let attempt = FailedAttempt { id: &call.id, candidate, failure: &failure, was_asked };
         self.observers.iter().for_each(|observer| observer.attempt_failed(&attempt));

@@ -141,6 +141,11 @@ impl Turn {
         Some(&last.parts)
     }
 
+    /// About how long the whole conversation is.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
+
     /// How many messages the whole conversation has.
     pub(crate) fn length(&self) -> usize {
         self.chain().map(|turn| turn.messages.len()).sum()

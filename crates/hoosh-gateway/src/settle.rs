@@ -246,6 +246,11 @@ impl Settlement {
         self.asked.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How many candidates have been asked.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
     /// Somebody answers.
     pub(crate) fn answered_by(&mut self, provider: &Arc<dyn LlmProvider>, model: &str) {
         self.provider = Some(Arc::clone(provider));
@@ -380,7 +385,7 @@ impl Settlement {
     pub(crate) fn settle(&mut self, outcome: Outcome) {
         let cost = self.cost();
         let Some(mut record) = self.record.take() else { return };
-        record.attempts = self.asked.load(Ordering::Relaxed);
+        record.attempts = self.asked();
         if outcome != Outcome::Answered
             && let Some(usage) = &mut self.usage
         {

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, ready};
 use hoosh_core::dialect::emulate::{UnwrapStream, unwrap_reply};
-use hoosh_core::dialect::{Codec, Dialect, EmbeddingCodec, Encoded, Quirks, StreamForm, Target};
+use hoosh_core::dialect::{
+    ANTHROPIC_VERSION, Codec, Dialect, EmbeddingCodec, Encoded, Quirks, StreamForm, Target,
+};
 use hoosh_core::{
     ByteStream, EmbeddingRequest, EmbeddingResponse, EventStream, FailureKind, FidelityNote,
     InferenceRequest, InferenceResponse, LlmProvider, ModelInfo, ProviderHealth, ProviderType,
@@ -233,7 +235,10 @@ pub(crate) fn headers(auth: Auth, key: Option<&str>) -> Result<HeaderMap, Settin
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("hoosh/", env!("CARGO_PKG_VERSION"))));
     if auth == Auth::Anthropic {
-        headers.insert(HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
+        headers.insert(
+            HeaderName::from_static("anthropic-version"),
+            HeaderValue::from_static(ANTHROPIC_VERSION),
+        );
     }
     let Some(key) = key else { return Ok(headers) };
     let secret = |text: &str| -> Result<HeaderValue, SettingsError> {

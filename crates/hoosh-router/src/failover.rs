@@ -161,7 +161,8 @@ impl<'p> Failover<'p> {
         if failure.retry == Retry::Never {
             self.stands.iter_mut().for_each(|stand| stand.ready = Ready::Never);
         }
-        if failure.kind == FailureKind::ContextLength {
+        // What we find too long for one by its own rule may be let through by the next one's.
+        if failure.kind == FailureKind::ContextLength && failure.was_asked {
             self.pass_over_shorter(at);
         }
         self.failures.push(failure);

@@ -35,7 +35,13 @@ const INDIFFERENT: &[&str] = &[
     "api_key",
     "weight",
     "max_concurrent",
+    "max_concurrent_per_model",
     "max_waiting",
+    // Both who are asked could have been asked alone, and who may give an answer late has given one all the same.
+    "hedge",
+    "stream_window_secs",
+    // What two have written is not kept. `continue_streams` stays: its streams are translated.
+    "prefill",
     "connect_timeout_secs",
     "first_byte_timeout_secs",
     "idle_timeout_secs",

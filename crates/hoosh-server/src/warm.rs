@@ -103,6 +103,11 @@ impl Work {
         tracing::info!(target: "hoosh::cache", file = self.warm.said, kept, there, failed, "warmed");
     }
 
+    /// Whether there is an answer now.
+    fn is_kept(&self, request: &WarmRequest, caller: &CallerId) -> bool {
+        request.call(caller).is_ok_and(|call| self.cache.has(&call))
+    }
+
     async fn ask(&self, request: &WarmRequest, caller: &CallerId) -> Warmed {
         let failed = |why: &str| {
             let (file, line) = (self.warm.said.as_str(), request.line);
@@ -122,11 +127,14 @@ impl Work {
         };
         let cache = reply.head.cache;
         if let ReplyBody::Stream(mut answer) = reply.body {
-            // A broken one ends in the log as every call does.
             while answer.next().await.is_some() {}
         }
         match cache {
-            CacheUse::Miss => Warmed::Kept,
+            CacheUse::Miss if self.is_kept(request, caller) => Warmed::Kept,
+            CacheUse::Miss => failed(&format!(
+                "its answer is not kept: it broke off, is empty, too long, cut by a filter or refused, calls a tool, or \
+                 `cache_ttl_secs` is 0 ({id})"
+            )),
             CacheUse::Hit | CacheUse::Semantic(_) => Warmed::There,
             CacheUse::Bypass | CacheUse::Off => failed("it is no call to be cached"),
         }

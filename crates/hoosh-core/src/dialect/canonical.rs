@@ -141,8 +141,11 @@ fn last_text<'n, 'a>(dialect: Dialect, fields: &'n mut Node<'a>) -> Option<&'n m
         Dialect::OpenAiResponses => ("input", "content"),
         Dialect::Gemini => ("contents", "parts"),
         Dialect::OllamaGenerate => {
-            let has_image = fields.field("images").is_some_and(|images| !images.says_nothing());
-            return if has_image { None } else { fields.field_mut("prompt")?.as_text_mut() };
+            // `raw` is without the template that makes a question of it, and before a suffix it is filled in.
+            let others = ["images", "raw", "suffix"];
+            let says = |name: &&str| fields.field(name).is_some_and(|value| !value.says_nothing());
+            let is_question = !others.iter().any(says);
+            return if is_question { fields.field_mut("prompt")?.as_text_mut() } else { None };
         }
         _ => return None,
     };
@@ -412,6 +415,7 @@ mod tests {
             (Dialect::Gemini, r#"{"contents":[{"role":"user","parts":[{"text":"LAST"}]}]}"#),
             (Dialect::OllamaChat, r#"{"messages":[{"role":"user","content":"LAST","images":[]}]}"#),
             (Dialect::OllamaGenerate, r#"{"prompt":"LAST"}"#),
+            (Dialect::OllamaGenerate, r#"{"prompt":"LAST","raw":false,"suffix":""}"#),
             (Dialect::OpenAiResponses, r#"{"input":"LAST"}"#),
             (
                 Dialect::OpenAiResponses,
@@ -442,6 +446,8 @@ mod tests {
             (Dialect::OpenAiChat, r#"{"input":"x","prompt":"x"}"#),
             (Dialect::OllamaChat, r#"{"messages":[{"role":"user","content":"x","images":["aGk="]}]}"#),
             (Dialect::OllamaGenerate, r#"{"prompt":"x","images":["aGk="]}"#),
+            (Dialect::OllamaGenerate, r#"{"prompt":"x","raw":true}"#),
+            (Dialect::OllamaGenerate, r#"{"prompt":"x","suffix":"y"}"#),
             (Dialect::OpenAiCompletions, r#"{"prompt":"x"}"#),
             (Dialect::OpenAiEmbeddings, r#"{"input":"x"}"#),
             (Dialect::OpenAiResponses, r#"{"input":[{"type":"function_call_output","output":"x"}]}"#),

@@ -103,7 +103,7 @@ impl Keeping {
 
     /// The answer as an entry, if it is one to be kept.
     fn entry(&mut self, record: &CallRecord) -> Option<Arc<Entry>> {
-        let place = self.place.take();
+        let mut place = self.place.take();
         let (bytes, provider) = (self.bytes.as_deref()?, record.provider.clone()?);
         let settings = &self.cache.settings;
         let ttl = settings.ttl_of(&provider);
@@ -111,6 +111,13 @@ impl Keeping {
             return None;
         }
         let model = record.model_used.clone()?;
+        if place.is_none()
+            && let Some(index) = &self.cache.semantic
+        {
+            // An answer that was asked for anew is to the same words, and is found where the one before it is.
+            let before = self.cache.entries.get(&self.key);
+            place = before.and_then(|before| index.again(before.taken.as_ref()?));
+        }
         // Before it is kept: what is let go of gives its place back. Until then nothing is found there.
         let taken = self.cache.semantic.as_ref().zip(place).map(|(index, place)| index.add(place, &self.key));
         Some(Arc::new(Entry {

@@ -1,5 +1,6 @@
 //! What an answer is kept under: everything that another call must share with the one that was answered.
 
+use hoosh_core::dialect::ANTHROPIC_VERSION;
 use hoosh_core::{ContextWish, Fidelity};
 use ring::digest::{Context, SHA256};
 
@@ -26,7 +27,11 @@ impl Key {
             add(policy.as_str().as_bytes());
             add(&keep_last.unwrap_or(0).to_be_bytes());
         }
-        for (name, value) in &call.headers {
+        // Who names no version means the one that is sent then.
+        let says_nothing =
+            |name: &str, value: &[u8]| name == "anthropic-version" && value == ANTHROPIC_VERSION.as_bytes();
+        let headers = call.headers.iter();
+        for (name, value) in headers.filter(|(name, value)| !says_nothing(name.as_str(), value.as_bytes())) {
             add(name.as_str().as_bytes());
             add(value.as_bytes());
         }

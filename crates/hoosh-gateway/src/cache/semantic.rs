@@ -5,8 +5,8 @@
 //! the vectors are compared one by one, the newest [`limits::SEMANTIC_NEIGHBOURS_MAX`]. A vector lives as long as its entry,
 //! whose weight it is part of.
 //!
-//! Likeness of vectors is blind for some of what turns a question into another ("17 times 23", "not allowed", "miles to
-//! kilometres"), so that numbers, negations and the order of the same words must agree too.
+//! Likeness of vectors is blind for some of what turns a question into another ("17 times 23", "age >= 18", "C++", "not
+//! allowed", "miles to kilometres"), so that numbers, signs, negations and the order of the same words must agree too.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -52,7 +52,7 @@ pub(crate) struct Taken {
     dimensions: usize,
 }
 
-/// The words of a text by their digests, to tell the same ones in another order.
+/// The words and signs of a text by their digests, to tell the same ones in another order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Wording {
     in_order: u64,
@@ -66,6 +66,13 @@ pub(crate) struct Index {
     ids: AtomicU64,
     /// Until when no embedding is asked for.
     resting: Mutex<Option<Instant>>,
+}
+
+/// An embedding that is waited for.
+struct Waiting<'a> {
+    index: &'a Index,
+    /// From when on it is late; gone once it came, or its time was over.
+    late: Option<Instant>,
 }
 
 struct Neighbour {
@@ -91,13 +98,54 @@ impl Question {
     }
 }
 
-/// What texts of the same meaning have in common, and vectors hardly show: their numbers, and whether there is a "not".
+/// What texts of the same meaning have in common, and vectors hardly show: their numbers and signs in order, so that each sign
+/// belongs to its number, and whether there is a "not".
 fn fixed_points(text: &str) -> Vec<u8> {
-    let numbers = text.split(|c: char| !c.is_numeric()).filter(|number| !number.is_empty());
-    let mut points = numbers.collect::<Vec<_>>().join(" ");
+    let (mut points, mut is_number) = (String::new(), false);
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let was_number = std::mem::replace(&mut is_number, c.is_numeric());
+        if is_number && !was_number {
+            points.push(' ');
+        }
+        if is_number || is_sign(c, chars.peek().copied()) {
+            points.push(c);
+        }
+    }
     let negations = words(text).filter(|word| is_negation(word)).count();
     points.push_str(&format!(";{negations}"));
     points.into_bytes()
+}
+
+/// Whether a character that this one follows says something by itself: operators, brackets, currencies, pictures.
+///
+/// Punctuation of sentences and quotes do not, but for what stands right before something: the one in `!=`, `1.5` or `a::b`.
+/// Marks that scripts put on their letters do not either.
+fn is_sign(c: char, next: Option<char>) -> bool {
+    match c {
+        '\'' | '"' | '`' => false,
+        '.' | ',' | ';' | ':' | '!' | '?' => next.is_some_and(|next| {
+            let ends =
+                matches!(next, '.' | ',' | ';' | ':' | '!' | '?' | '\'' | '"' | '`' | '’' | '”' | '“' | '»');
+            !ends && !next.is_whitespace()
+        }),
+        '\0'..='\u{7f}' => c.is_ascii_punctuation(),
+        '¡' | '¿' | '«' | '»' | '´' | '·' => false,
+        // Dashes between sentences, quotes, the ellipsis, and quotes with one point.
+        '—' | '―' | '‘'..='‟' | '…' | '‹' | '›' => false,
+        '，' | '．' | '：' | '；' | '！' | '？' | '＂' | '＇' | '｀' | '｡' | '､' | '｢' | '｣' => {
+            false
+        }
+        // Quotes and stops of Chinese and Japanese are in the block before the brackets that mean something.
+        '\u{3001}' | '\u{3002}' | '「'..='』' => false,
+        '\u{a1}'..='\u{bf}' | '×' | '÷' => !c.is_alphanumeric(),
+        // General punctuation, currencies, letterlike signs, arrows, mathematics, shapes, pictures.
+        '\u{2010}'..='\u{2bff}'
+        | '\u{3003}'..='\u{303f}'
+        | '\u{ff01}'..='\u{ffee}'
+        | '\u{1f000}'..='\u{1faff}' => !c.is_alphanumeric() && !c.is_whitespace(),
+        _ => false,
+    }
 }
 
 fn is_negation(word: &str) -> bool {
@@ -111,6 +159,26 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric() && !matches!(c, '\'' | '’')).filter(|word| !word.is_empty())
 }
 
+/// All of them in their order, the words in small letters.
+fn words_and_signs(text: &str) -> Vec<String> {
+    let (mut found, mut word) = (Vec::new(), String::new());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c.is_alphanumeric() || matches!(c, '\'' | '’') {
+            word.extend(c.to_lowercase());
+            continue;
+        }
+        if !word.is_empty() {
+            found.push(std::mem::take(&mut word));
+        }
+        if is_sign(c, chars.peek().copied()) {
+            found.push(c.to_string());
+        }
+    }
+    found.extend((!word.is_empty()).then_some(word));
+    found
+}
+
 // === impl Wording ===
 
 impl Wording {
@@ -120,13 +188,13 @@ impl Wording {
             words.hash(&mut hasher);
             hasher.finish()
         };
-        let mut words: Vec<String> = words(text).map(str::to_lowercase).collect();
+        let mut words: Vec<String> = words_and_signs(text);
         let in_order = digest(&words);
         words.sort_unstable();
         Self { in_order, sorted: digest(&words) }
     }
 
-    /// Whether both are the same words in another order: who bites whom.
+    /// Whether both are the same in another order: who bites whom.
     fn is_reordered(self, other: Self) -> bool {
         self.sorted == other.sorted && self.in_order != other.in_order
     }
@@ -172,6 +240,17 @@ fn cosine(one: &[f32], other: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
+// === impl Waiting ===
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // Whoever waited has given up. If that was because of this, the next one must not wait too.
+        if self.late.is_some_and(|late| late <= Instant::now()) {
+            self.index.rest();
+        }
+    }
+}
+
 // === impl Taken ===
 
 impl Taken {
@@ -189,11 +268,27 @@ impl Index {
     }
 
     /// Where the answer to a question is to be looked for; an error if its embedding does not come, or is none.
-    pub(super) async fn place(&self, question: Question, embed: Embed<'_>) -> Result<Place, ()> {
-        if self.resting().is_some_and(|until| Instant::now() < until) {
+    ///
+    /// # Cancel safety
+    ///
+    /// One that is dropped when most of the embedding's time is over counts as one that did not come.
+    pub(super) async fn place(
+        &self,
+        question: Question,
+        deadline: Option<Instant>,
+        embed: Embed<'_>,
+    ) -> Result<Place, ()> {
+        let now = Instant::now();
+        if self.resting().is_some_and(|until| now < until) {
             return Err(());
         }
-        match timeout(limits::SEMANTIC_EMBED_TIME_MAX, embed(question.text.clone())).await {
+        let part = |deadline: Instant| deadline.saturating_duration_since(now) / limits::SEMANTIC_EMBED_PART;
+        let most = limits::SEMANTIC_EMBED_TIME_MAX;
+        let most = deadline.map_or(most, |deadline| most.min(part(deadline)));
+        let mut waiting = Waiting { index: self, late: Some(now + most / 2) };
+        let embedded = timeout(most, embed(question.text.clone())).await;
+        waiting.late = None;
+        match embedded {
             Ok(Some(embedding)) => {
                 let place = Place::of(&question, &embedding);
                 if place.is_none() {
@@ -208,11 +303,16 @@ impl Index {
                     model = self.settings.model,
                     "no embedding in time; none is asked for a while"
                 );
-                *self.resting.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(Instant::now() + limits::SEMANTIC_REST);
+                self.rest();
                 Err(())
             }
         }
+    }
+
+    /// Asks for no embedding for a while.
+    fn rest(&self) {
+        *self.resting.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Instant::now() + limits::SEMANTIC_REST);
     }
 
     fn resting(&self) -> Option<Instant> {
@@ -234,6 +334,15 @@ impl Index {
         };
         near.sort_by(|(one, _), (other, _)| other.total_cmp(one));
         near.into_iter().map(|(cosine, key)| (key, Similarity::of(cosine + ROUNDING))).collect()
+    }
+
+    /// The place that is taken for an entry, for another in its stead; `None` if it has been given back.
+    pub(super) fn again(&self, taken: &Taken) -> Option<Place> {
+        let buckets = self.buckets();
+        let bucket = buckets.get(&taken.bucket)?;
+        let at = bucket.binary_search_by_key(&taken.id, |neighbour| neighbour.id).ok()?;
+        let Neighbour { vector, wording, .. } = bucket.get(at)?;
+        Some(Place { bucket: taken.bucket.clone(), vector: Arc::clone(vector), wording: *wording })
     }
 
     /// Takes a place for the entry of this key. Where there are too many, the oldest is not found by meaning any more.

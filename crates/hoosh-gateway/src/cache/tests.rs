@@ -21,7 +21,7 @@ fn key_of(cache: &ResponseCache, call: &Call) -> Option<Key> {
 
 /// Looks where nothing is found by meaning.
 async fn look(cache: &Arc<ResponseCache>, call: &Call) -> Looked {
-    cache.look(call, &|_| panic!("nothing is to be embedded")).await
+    cache.look(call, None, &|_| panic!("nothing is to be embedded")).await
 }
 
 /// A request with these fields beside model and messages.
@@ -46,6 +46,13 @@ fn callers_models_and_wishes_have_keys_of_their_own() {
     let mut beta = call("ada", &body);
     beta.headers.insert("anthropic-beta", "x".parse().unwrap());
     assert!(ours != key(&beta));
+    // The version that is meant where none is named makes no difference, another does.
+    let version = |version: &'static str| {
+        let mut call = call("ada", &body);
+        call.headers.insert("anthropic-version", version.parse().unwrap());
+        key(&call)
+    };
+    assert!(ours == version("2023-06-01") && ours != version("2099-01-01"));
     // A caller cannot write himself into another's.
     assert!(key(&call("a", &body)) != key(&call("ad", &body)));
 }

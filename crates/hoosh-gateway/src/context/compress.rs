@@ -1,12 +1,13 @@
 //! Making a prompt shorter without leaving out a turn.
 //!
-//! What the model wrote is never touched, nor what somebody signed. The last question keeps all of its words.
+//! What the model wrote is never touched, nor what somebody signed. The last question keeps all of its words, and so do
+//! instructions: whoever repeats them must not be able to take them out.
 
 use std::collections::HashMap;
 
 use hoosh_core::{Compression, InferenceRequest, Message, Part, PartKind, Role, limits};
 
-use super::cut::last_question;
+use super::cut::{is_instruction, last_question};
 
 /// What stands for a text that comes again.
 const DUPLICATE: &str = "[the same text follows below]";
@@ -24,7 +25,14 @@ pub(super) fn compress(request: &mut InferenceRequest, ways: &[Compression]) -> 
     if has(Compression::Duplicates) {
         changed += drop_duplicates(&mut request.messages);
     }
-    if has(Compression::Whitespace) {
+    changed + strip_blanks(request, ways)
+}
+
+/// Takes out blanks that mean nothing, where that is among the ways: the only one of them that points nowhere, so that it
+/// holds whatever else goes.
+pub(super) fn strip_blanks(request: &mut InferenceRequest, ways: &[Compression]) -> usize {
+    let mut changed = 0;
+    if ways.contains(&Compression::Whitespace) {
         changed += request.system.iter_mut().chain([&mut request.prompt]).filter_map(strip).count();
         let others = request.messages.iter_mut().filter(|message| message.role != Role::Assistant);
         changed += others.flat_map(|message| texts(&mut message.parts)).filter_map(strip).count();
@@ -69,7 +77,7 @@ fn drop_duplicates(messages: &mut [Message]) -> usize {
     let mut long: Vec<(bool, &mut String)> = Vec::new();
     for (at, message) in messages.iter_mut().enumerate() {
         let stays = at >= question && message.role == Role::User;
-        if message.role != Role::Assistant {
+        if message.role != Role::Assistant && !is_instruction(message) {
             let texts = texts(&mut message.parts).into_iter();
             long.extend(
                 texts.filter(|text| text.len() >= limits::DUPLICATE_BYTES_MIN).map(|text| (stays, text)),
@@ -89,16 +97,17 @@ fn drop_duplicates(messages: &mut [Message]) -> usize {
     changed
 }
 
-/// The results of calls that were made and answered again, with the same arguments, become a note.
+/// The results of calls that were made and answered again, with the same arguments, become a note. One that failed takes
+/// nobody's place: what is known is the result before. Nor does one without a name, whose call nobody knows.
 fn drop_stale(messages: &mut [Message]) -> usize {
     let (mut asked, mut latest, mut stale) = (HashMap::new(), HashMap::new(), Vec::new());
     for (at, message) in messages.iter().enumerate() {
         for (part_at, part) in message.parts.iter().enumerate() {
             match &part.kind {
-                PartKind::ToolCall(call) => {
+                PartKind::ToolCall(call) if !call.id.is_empty() => {
                     asked.insert(call.id.as_str(), (call.name.as_str(), call.arguments.as_str()));
                 }
-                PartKind::ToolResult(result) => {
+                PartKind::ToolResult(result) if !result.is_error => {
                     let call = asked.get(result.call_id.as_str());
                     stale.extend(call.and_then(|call| latest.insert(*call, (at, part_at))));
                 }
@@ -213,5 +222,52 @@ mod tests {
         assert!(
             matches!(&messages[2].parts[0].kind, PartKind::ToolResult(ToolResult { call_id, .. }) if call_id == "1")
         );
+    }
+
+    #[test]
+    fn a_result_that_failed_or_has_no_name_makes_none_stale() {
+        let call = |id: &str| {
+            let call = ToolCall { id: id.to_owned(), name: "read".to_owned(), ..ToolCall::default() };
+            Message::new(Role::Assistant, vec![PartKind::ToolCall(call).into()])
+        };
+        let result = |call_id: &str, text: &str, is_error: bool| {
+            let content = vec![Part::text(text)];
+            let result = ToolResult { call_id: call_id.to_owned(), content, is_error };
+            Message::new(Role::Tool, vec![PartKind::ToolResult(result).into()])
+        };
+        let (long, failed) = ("x".repeat(200), "timed out ".repeat(20));
+        let messages = vec![
+            Message::user("go"),
+            call("1"),
+            result("1", &long, false),
+            call("2"),
+            result("2", &failed, true),
+            call(""),
+            result("", &long, false),
+            call(""),
+            result("", &long, false),
+        ];
+        assert_eq!(compressed(messages.clone(), Compression::StaleToolResults), (messages.clone(), 0));
+        // One that failed is out of date all the same once there is one that did not.
+        let again = [messages[..5].to_vec(), vec![call("3"), result("3", "new", false)]].concat();
+        let (again, changed) = compressed(again, Compression::StaleToolResults);
+        assert_eq!((changed, text(&again[2]), text(&again[6])), (1, STALE, "new"));
+    }
+
+    #[test]
+    fn instructions_stay_whoever_repeats_them() {
+        let rules = "Never reveal account data. ".repeat(20);
+        for role in [Role::System, Role::Developer] {
+            let messages = vec![
+                Message::text(role, rules.as_str()),
+                Message::user("hi"),
+                Message::assistant("hello"),
+                Message::user(rules.as_str()),
+                Message::text(role, rules.as_str()),
+                Message::user("the text above is a story"),
+            ];
+            let (messages, changed) = compressed(messages, Compression::Duplicates);
+            assert_eq!((changed, text(&messages[0]), text(&messages[4])), (0, &*rules, &*rules), "{role:?}");
+        }
     }
 }

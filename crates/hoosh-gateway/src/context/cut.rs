@@ -5,6 +5,9 @@
 //! do the last question and the last round. What stays begins with a question, as some vendors want it: the question of a
 //! turn goes with the last of its rounds.
 
+use std::collections::HashMap;
+use std::ops::Range;
+
 use hoosh_core::{ContextPolicy, Message, PartKind, Role};
 
 /// How many tokens there are, and how many there may be.
@@ -29,36 +32,25 @@ pub(super) struct Cut {
     pub(super) tokens: u64,
 }
 
-/// A question or a round.
-struct Piece {
-    turn: usize,
-    /// Whether it is the question.
-    asks: bool,
-    messages: Vec<usize>,
-}
-
 /// Pieces that go together: a result may stand in another than its call.
+///
+/// Made in one pass over the messages: a caller may send a million of them.
 struct Pieces {
-    pieces: Vec<Piece>,
+    /// Of each whether it is a question, and no round.
+    asks: Vec<bool>,
     /// The piece that each goes with, itself or an earlier one.
     with: Vec<usize>,
-    turns: usize,
+    /// The messages of all that go with a piece, in their order; none where it goes with an earlier one.
+    messages: Vec<Vec<usize>>,
+    /// The pieces of each turn, one behind the other.
+    turns: Vec<Range<usize>>,
 }
 
-/// What goes by a policy; of one that keeps the last turns, so many.
-///
-/// # Errors
-///
-/// The fewest tokens that can be reached, if that is still too many.
-pub(super) fn cut(
-    messages: &[Message],
-    policy: ContextPolicy,
-    kept_turns: usize,
-    room: Room<'_>,
-) -> Result<Cut, u64> {
+/// What goes by a policy; of one that keeps the last turns, so many. Where that is not enough, all that may go goes.
+pub(super) fn cut(messages: &[Message], policy: ContextPolicy, kept_turns: usize, room: Room<'_>) -> Cut {
     let pieces = Pieces::of(messages);
     let stays = pieces.staying(room.asks_after);
-    let mut gone = vec![false; pieces.pieces.len()];
+    let mut gone = vec![false; pieces.asks.len()];
     let mut tokens = room.rest + room.messages.iter().sum::<u64>();
     for step in pieces.steps(policy, kept_turns, room.asks_after) {
         if tokens <= room.most && !step.anyway {
@@ -70,18 +62,15 @@ pub(super) fn cut(
         }
         for root in roots {
             if !std::mem::replace(&mut gone[root], true) {
-                let indices = pieces.of_root(root);
-                tokens -= indices.map(|index| room.messages.get(index).copied().unwrap_or(0)).sum::<u64>();
+                let indices = pieces.messages[root].iter();
+                tokens -= indices.map(|index| room.messages.get(*index).copied().unwrap_or(0)).sum::<u64>();
             }
         }
     }
-    if tokens > room.most {
-        return Err(tokens);
-    }
     let roots = (0..gone.len()).filter(|root| gone[*root]);
-    let mut messages: Vec<usize> = roots.flat_map(|root| pieces.of_root(root)).collect();
+    let mut messages: Vec<usize> = roots.flat_map(|root| pieces.messages[root].iter().copied()).collect();
     messages.sort_unstable();
-    Ok(Cut { messages, tokens })
+    Cut { messages, tokens }
 }
 
 /// Where the last turn begins: its question, or the end where that stands behind the messages.
@@ -98,7 +87,7 @@ pub(super) fn is_instruction(message: &Message) -> bool {
     matches!(message.role, Role::System | Role::Developer)
 }
 
-fn is_question(message: &Message) -> bool {
+pub(super) fn is_question(message: &Message) -> bool {
     let is_result = |kind: &PartKind| matches!(kind, PartKind::ToolResult(_));
     message.role == Role::User && !message.parts.iter().any(|part| is_result(&part.kind))
 }
@@ -114,7 +103,8 @@ struct Step {
 
 impl Pieces {
     fn of(messages: &[Message]) -> Self {
-        let mut pieces: Vec<Piece> = Vec::new();
+        let mut questions = Vec::new();
+        let mut turns: Vec<Range<usize>> = Vec::new();
         let mut piece_of = vec![None; messages.len()];
         let mut before = None;
         for (index, message) in messages.iter().enumerate().filter(|(_, message)| !is_instruction(message)) {
@@ -122,59 +112,59 @@ impl Pieces {
             let begins_turn = asks && before != Some(Role::User);
             // What the model said in several messages in a row is one round.
             let begins_round = said && before != Some(Role::Assistant);
-            match pieces.last_mut() {
-                Some(piece) if !begins_turn && !begins_round => piece.messages.push(index),
-                last => {
-                    let turn = last.map_or(0, |last| last.turn + usize::from(begins_turn));
-                    pieces.push(Piece { turn, asks, messages: vec![index] });
+            if questions.is_empty() || begins_turn || begins_round {
+                if turns.is_empty() || begins_turn {
+                    turns.push(questions.len()..questions.len());
                 }
+                questions.push(asks);
+                turns.last_mut().into_iter().for_each(|turn| turn.end = questions.len());
             }
-            piece_of[index] = Some(pieces.len() - 1);
+            piece_of[index] = Some(questions.len() - 1);
             // A message of results is none of the person's.
             before = Some(if message.role == Role::User && !asks { Role::Tool } else { message.role });
         }
-        let turns = pieces.last().map_or(0, |last| last.turn + 1);
-        let mut with: Vec<usize> = (0..pieces.len()).collect();
+        let mut with: Vec<usize> = (0..questions.len()).collect();
         for (call, result) in pairs(messages) {
             let (Some(one), Some(other)) = (piece_of[call], piece_of[result]) else { continue };
-            let (one, other) = (with[one], with[other]);
-            let (first, second) = (one.min(other), one.max(other));
-            with.iter_mut().filter(|root| **root == second).for_each(|root| *root = first);
+            let (one, other) = (root(&mut with, one), root(&mut with, other));
+            with[one.max(other)] = one.min(other);
         }
-        Self { pieces, with, turns }
-    }
-
-    /// The messages of all pieces that go with one.
-    fn of_root(&self, root: usize) -> impl Iterator<Item = usize> {
-        let pieces = self.pieces.iter().zip(&self.with).filter(move |(_, with)| **with == root);
-        pieces.flat_map(|(piece, _)| piece.messages.iter().copied())
+        // Those before it are done when it is their turn.
+        (0..with.len()).for_each(|at| with[at] = with[with[at]]);
+        let mut gathered = vec![Vec::new(); questions.len()];
+        for (index, piece) in piece_of.into_iter().enumerate() {
+            piece.into_iter().for_each(|piece: usize| gathered[with[piece]].push(index));
+        }
+        Self { asks: questions, with, messages: gathered, turns }
     }
 
     /// Which stay whatever happens, by what they go with.
     fn staying(&self, asks_after: bool) -> Vec<bool> {
-        let mut stays = vec![false; self.pieces.len()];
-        if !asks_after && let Some(last) = self.pieces.len().checked_sub(1) {
+        let mut stays = vec![false; self.asks.len()];
+        if !asks_after && let Some(last) = self.asks.len().checked_sub(1) {
             stays[self.with[last]] = true;
-            let question = self.pieces.iter().position(|piece| piece.asks && piece.turn + 1 == self.turns);
+            let question = self.last_turn().find(|piece| self.asks[*piece]);
             question.into_iter().for_each(|question| stays[self.with[question]] = true);
         }
         stays
     }
 
+    /// The pieces of the last turn.
+    fn last_turn(&self) -> Range<usize> {
+        self.turns.last().cloned().unwrap_or_default()
+    }
+
     /// The pieces of a turn that can go one after the other, the question with the last of them.
     fn of_turn(&self, turn: usize) -> Vec<Vec<usize>> {
-        let (questions, mut rounds): (Vec<usize>, Vec<usize>) = (0..self.pieces.len())
-            .filter(|at| self.pieces[*at].turn == turn)
-            .partition(|at| self.pieces[*at].asks);
+        let pieces = self.turns.get(turn).cloned().unwrap_or_default();
+        let (questions, mut rounds): (Vec<usize>, Vec<usize>) = pieces.partition(|at| self.asks[*at]);
         let last = questions.into_iter().chain(rounds.pop()).collect();
         rounds.into_iter().map(|round| vec![round]).chain([last]).collect()
     }
 
     /// The rounds of the last turn but its last.
     fn of_last_turn(&self) -> Vec<Vec<usize>> {
-        let mut rounds: Vec<usize> = (0..self.pieces.len())
-            .filter(|at| self.pieces[*at].turn + 1 == self.turns && !self.pieces[*at].asks)
-            .collect();
+        let mut rounds: Vec<usize> = self.last_turn().filter(|at| !self.asks[*at]).collect();
         rounds.pop();
         rounds.into_iter().map(|round| vec![round]).collect()
     }
@@ -182,7 +172,8 @@ impl Pieces {
     /// What goes, in this order, until the rest fits.
     fn steps(&self, policy: ContextPolicy, kept_turns: usize, asks_after: bool) -> Vec<Step> {
         // With the question behind them, all turns are earlier ones.
-        let earlier = if asks_after { self.turns } else { self.turns.saturating_sub(1) };
+        let turns = self.turns.len();
+        let earlier = if asks_after { turns } else { turns.saturating_sub(1) };
         let step = |pieces, anyway| Step { pieces, anyway };
         let last = || if asks_after { Vec::new() } else { self.of_last_turn() };
         let oldest = |from: usize| {
@@ -211,20 +202,35 @@ impl Pieces {
     }
 }
 
+/// What a piece goes with so far. The ways are made shorter by the looks along them.
+fn root(with: &mut [usize], piece: usize) -> usize {
+    let mut at = piece;
+    while with[at] != at {
+        with[at] = with[with[at]];
+        at = with[at];
+    }
+    at
+}
+
 /// Each result of a tool with its call, by their messages: the last call of that name before it, since names come again.
-fn pairs(messages: &[Message]) -> impl Iterator<Item = (usize, usize)> {
-    let results = messages.iter().enumerate().flat_map(|(at, message)| {
-        message.parts.iter().filter_map(move |part| match &part.kind {
-            PartKind::ToolResult(result) if !result.call_id.is_empty() => Some((at, result.call_id.as_str())),
-            _ => None,
-        })
-    });
-    results.filter_map(|(at, id)| {
-        let calls = |message: &Message| {
-            message.parts.iter().any(|part| matches!(&part.kind, PartKind::ToolCall(call) if call.id == id))
-        };
-        Some((messages[..=at].iter().rposition(calls)?, at))
-    })
+fn pairs(messages: &[Message]) -> Vec<(usize, usize)> {
+    let (mut last, mut pairs) = (HashMap::new(), Vec::new());
+    for (at, message) in messages.iter().enumerate() {
+        for part in &message.parts {
+            if let PartKind::ToolCall(call) = &part.kind {
+                last.insert(call.id.as_str(), at);
+            }
+        }
+        for part in &message.parts {
+            if let PartKind::ToolResult(result) = &part.kind
+                && !result.call_id.is_empty()
+                && let Some(call) = last.get(result.call_id.as_str())
+            {
+                pairs.push((*call, at));
+            }
+        }
+    }
+    pairs
 }
 
 #[cfg(test)]

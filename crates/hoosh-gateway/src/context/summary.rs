@@ -5,8 +5,10 @@
 
 use std::fmt::Write;
 
+use hoosh_core::catalog::Catalog;
 use hoosh_core::dialect::Dialect;
-use hoosh_core::{InferenceRequest, Message, Part, PartKind, limits};
+use hoosh_core::{InferenceRequest, Message, Part, PartKind, ProviderType, limits};
+use hoosh_router::Candidate;
 
 use super::Gap;
 use crate::count;
@@ -22,8 +24,9 @@ const HEADING: &str = "[Summary of earlier messages, which are left out]\n";
 /// What stands where the beginning of the text to be summarised is left out.
 const CUT: &str = "[...]\n";
 
-/// What a model is asked for a summary of what was left out.
-pub(crate) fn wanted(gap: &Gap, model: &str) -> InferenceRequest {
+/// What a model is asked for a summary of what was left out; one that thinks before it answers has room for that too, and is
+/// asked for little of it. Many of those refuse a temperature.
+pub(crate) fn wanted(gap: &Gap, model: &str, thinks: bool) -> InferenceRequest {
     let mut said = String::new();
     gap.messages.iter().for_each(|message| write(message, &mut said));
     let over = said.len().saturating_sub(limits::SUMMARY_SOURCE_BYTES_MAX);
@@ -33,10 +36,19 @@ pub(crate) fn wanted(gap: &Gap, model: &str) -> InferenceRequest {
     InferenceRequest {
         model: model.to_owned(),
         messages: vec![Message::system(INSTRUCTIONS), Message::user(said)],
-        max_tokens: Some(gap.tokens),
-        temperature: Some(0.0.into()),
+        max_tokens: Some(gap.tokens + if thinks { limits::SUMMARY_THINKING_TOKENS } else { 0 }),
+        temperature: (!thinks).then(|| 0.0.into()),
+        reasoning_effort: thinks.then(|| "low".to_owned()),
         ..InferenceRequest::default()
     }
+}
+
+/// Whether a model is known to think before it answers, without being told to.
+pub(crate) fn thinks(candidate: &Candidate) -> bool {
+    let kind = candidate.provider.provider_type();
+    let known = Catalog::builtin().find(kind.as_str(), &candidate.model);
+    // Anthropic's think only where that is asked for.
+    kind != ProviderType::Anthropic && known.is_some_and(|known| known.reasoning == Some(true))
 }
 
 /// The text of a whole answer to that, which is in OpenAI's dialect. `None`: it says nothing.
@@ -46,14 +58,13 @@ pub(crate) fn text_of(body: &[u8]) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// The message with a summary, and its tokens for the model that reads it: cut where it is longer than its gap.
-pub(crate) fn message(summary: &str, gap: &Gap, model: &str) -> (Message, u64) {
+/// The text that says a summary: cut where it is longer, for the model that reads it, than its gap.
+pub(super) fn said(summary: &str, gap: &Gap, model: &str) -> String {
     let mut text = format!("{HEADING}{summary}");
     loop {
-        let message = Message::user(text.as_str());
-        let tokens = count::message(model, &message);
+        let tokens = count::message(model, &Message::user(text.as_str()));
         if tokens <= gap.tokens || text.len() <= HEADING.len() {
-            return (message, tokens);
+            return text;
         }
         // A little less than in proportion, so that it ends.
         let bytes = text.len() as u64 * gap.tokens / tokens * 15 / 16;

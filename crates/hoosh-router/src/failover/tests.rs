@@ -1,4 +1,6 @@
-use hoosh_core::FailureKind;
+use std::sync::Arc;
+
+use hoosh_core::{ContextRule, FailureKind};
 
 use super::*;
 use crate::retry::RetryBudget;
@@ -49,6 +51,22 @@ fn each_candidate_is_tried_once_and_in_order() {
 fn a_failure_that_nobody_can_mend_ends_the_call() {
     check(3, &[FailureKind::Invalid], Terms::default(), &["p0"]);
     check(3, &[FailureKind::Timeout, FailureKind::Invalid], Terms::default(), &["p0", "p1"]);
+}
+
+#[test]
+fn what_was_too_long_for_one_who_was_asked_is_for_all_who_read_no_more() {
+    let mut plan = plan(["p0", "p1", "p2"]);
+    for (candidate, window) in plan.candidates.iter_mut().zip([400, 400, 500]) {
+        candidate.context = Some(Arc::new(ContextRule { window: Some(window), ..ContextRule::default() }));
+    }
+    for (was_asked, expect) in [(true, "p2"), (false, "p1")] {
+        let (mut failover, now) = (Failover::new(&plan, ONCE), Instant::now());
+        let failure = UpstreamFailure { was_asked, ..failure(FailureKind::ContextLength) };
+        let Step::Try(first) = failover.next(now) else { panic!("somebody is there") };
+        failover.observe(first, failure, now);
+        let Step::Try(second) = failover.next(now) else { panic!("one reads more") };
+        assert_eq!(second.provider.name(), expect, "asked: {was_asked}");
+    }
 }
 
 #[test]

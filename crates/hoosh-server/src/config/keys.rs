@@ -372,7 +372,7 @@ pub(crate) const KEYS: &[Key] = &[
         default: Fallback::Open("`[]`"),
         doc: "How every prompt is made shorter, too long or not: `whitespace` (blanks at line ends, blank lines in a row), \
               `duplicates` (of a text above 255 bytes that comes again, the last stays), `stale_tool_results` (a result goes \
-              when the same call was made again). What models wrote is not touched.",
+              when the same call was made again). What models wrote is not touched, and of instructions only blanks are.",
     },
     Key {
         path: "costs.on_unpriced",

@@ -63,7 +63,8 @@ pub(crate) fn response(error: &ServerError, dialect: Dialect, id: &RequestId) ->
     }
     match error {
         ServerError::Call(HooshError::Upstream(failures)) => {
-            headers.insert(X_HOOSH_ATTEMPTS, HeaderValue::from(failures.len()));
+            let asked = failures.iter().filter(|failure| failure.was_asked).count();
+            headers.insert(X_HOOSH_ATTEMPTS, HeaderValue::from(asked));
         }
         ServerError::Denied(_) => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -30,7 +30,7 @@ impl Embedder {
                 numbers.map(|numbers| Embedding { maker: self.maker.to_owned(), numbers: numbers.clone() });
             Box::pin(async move { embedding })
         };
-        cache.look(call, &embed).await
+        cache.look(call, None, &embed).await
     }
 
     /// Asks and keeps the answer, which nobody has given before.
@@ -239,7 +239,7 @@ async fn what_is_no_direction_finds_nothing() {
 }
 
 #[tokio::test]
-async fn numbers_negations_and_the_order_of_words_must_agree() {
+async fn numbers_signs_negations_and_the_order_of_words_must_agree() {
     for (one, other, expected) in [
         ("What is 17 times 23?", "What is 17 times 24?", false),
         ("What is 17 times 23?", "what's 17 times 23", true),
@@ -249,6 +249,33 @@ async fn numbers_negations_and_the_order_of_words_must_agree() {
         ("5 miles to kilometers", "5 kilometers to miles", false),
         ("Is it SAFE", "is it safe?", true),
         ("١ plus ٢", "١ plus ٣", false),
+        ("all users whose age >= 18", "all users whose age <= 18", false),
+        ("all users whose age >= 18", "every user whose age >= 18", true),
+        ("all users whose age >= 18", "all users whose age>=18", true),
+        ("all users whose age = 18", "all users whose age != 18", false),
+        ("What is 20 + 4?", "What is 20 - 4?", false),
+        ("What is 12 * 5", "What is 12 / 5", false),
+        ("What is -5 + 3?", "What is 5 + 3?", false),
+        ("What is 5 - 3?", "What is 3 - 5?", false),
+        ("What is 5% of 200?", "What is $5 of 200?", false),
+        ("What does €5 buy?", "What does £5 buy?", false),
+        ("Is it hot at 30 °C?", "Is it hot at 30 C?", false),
+        ("How do I sort in C?", "How do I sort in C++?", false),
+        ("How do I sort in C#?", "How do I sort in C++?", false),
+        ("a & b", "a | b", false),
+        ("x ^ y", "x ~ y", false),
+        ("(2 + 3) * 4", "2 + (3 * 4)", false),
+        ("(a) b c", "a (b) c", false),
+        ("x ≤ y", "x ≥ y", false),
+        ("1.5 miles", "15 miles", false),
+        ("1 5 miles", "1.5 miles", false),
+        ("flag !set", "flag set", false),
+        ("I like it 🙂", "I like it 🙁", false),
+        ("Is it safe, then?", "Is it safe then", true),
+        ("\"Is it safe\"", "“Is it safe?”", true),
+        ("¿Es seguro?", "Es seguro", true),
+        ("日本の首都は？", "「日本の首都は」", true),
+        ("हिन्दी में लिखो", "हिंदी में लिखो", true),
     ] {
         let vectors: [(&'static str, &[f32]); 2] = [(one, &[1.0, 0.0]), (other, &[1.0, 0.0])];
         let (cache, up) = (by_meaning(0.95), Embedder::new(&vectors));
@@ -296,11 +323,22 @@ async fn what_is_let_go_of_is_not_found_by_meaning_either() {
     keeping.end(&record(&question("one", "")));
     assert_eq!(cache.stats().semantic_entries, 1);
 
-    // One that takes the place of the same question's takes its place here too.
+    // One that is asked for anew takes the place of the one before it here too, without a look at its meaning.
+    let asked = up.asked.load(Ordering::Relaxed);
     let mut fresh = question_of("eve", "one", "");
     fresh.cache = CacheControl::parse(["no-cache"]);
     up.ask(&cache, &fresh, "2").await;
-    assert_eq!((cache.stats().entries, cache.stats().semantic_entries), (1, 0));
+    assert_eq!((cache.stats().entries, cache.stats().semantic_entries), (1, 1));
+    assert_eq!(up.asked.load(Ordering::Relaxed), asked);
+    let Looked::Found(found) = up.look(&cache, &question_of("eve", "uno", "")).await else {
+        panic!("it is there")
+    };
+    assert_eq!((found.entry.body.clone(), found.similarity.is_some()), (completion("2").into(), true));
+    // Where there was none, it has no place.
+    let mut other = question_of("eve", "two", "");
+    other.cache = CacheControl::parse(["no-cache"]);
+    up.ask(&cache, &other, "3").await;
+    assert_eq!((cache.stats().entries, cache.stats().semantic_entries), (2, 1));
 }
 
 #[tokio::test]
@@ -349,7 +387,7 @@ async fn an_embedding_that_does_not_come_holds_up_one_call_and_fails_none() {
         Box::pin(std::future::pending())
     };
     let start = tokio::time::Instant::now();
-    let look = async |text: &str| cache.look(&question(text, ""), &hangs).await;
+    let look = async |text: &str| cache.look(&question(text, ""), None, &hangs).await;
     assert!(matches!(look("one").await, Looked::Ask(_)));
     assert_eq!(start.elapsed(), limits::SEMANTIC_EMBED_TIME_MAX);
     // It is let alone for a while.
@@ -375,9 +413,9 @@ async fn those_who_wait_for_the_same_words_share_what_was_found() {
         })
     };
     let call = question("uno", "");
-    let mut first = std::pin::pin!(cache.look(&call, &slow));
+    let mut first = std::pin::pin!(cache.look(&call, None, &slow));
     assert!(first.as_mut().now_or_never().is_none());
-    let mut second = std::pin::pin!(cache.look(&call, &slow));
+    let mut second = std::pin::pin!(cache.look(&call, None, &slow));
     assert!(second.as_mut().now_or_never().is_none());
     embedded.send(()).unwrap();
     for looked in [first.await, second.await] {
@@ -386,4 +424,64 @@ async fn those_who_wait_for_the_same_words_share_what_was_found() {
     }
     let stats = cache.stats();
     assert_eq!((stats.semantic_hits, stats.waits), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_is_given_nothing_older_than_it_wants() {
+    let (cache, up) = (by_meaning(0.5), Embedder::new(&ALIKE));
+    up.ask(&cache, &question("one", ""), "1").await;
+    tokio::time::advance(Duration::from_secs(10)).await;
+    let slow = |_: String| -> BoxFuture<'_, Option<Embedding>> {
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Some(Embedding { maker: "up/e".into(), numbers: vec![0.96, 0.28] })
+        })
+    };
+    let age = |seconds: &str| {
+        let mut call = question("uno", "");
+        call.cache = CacheControl::parse([seconds]);
+        call
+    };
+    let (any, young, old) = (question("uno", ""), age("max-age=5"), age("max-age=15"));
+    let calls = [&any, &young, &old].map(|call| cache.look(call, None, &slow));
+    let [any, young, old] =
+        futures_util::future::join_all(calls).await.try_into().unwrap_or_else(|_| panic!("three"));
+    assert!(matches!(any, Looked::Found(_)) && matches!(old, Looked::Found(_)));
+    assert!(matches!(young, Looked::Ask(_)), "it is asked for alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_embedding_takes_no_more_than_a_part_of_a_calls_time() {
+    let cache = by_meaning(0.95);
+    let asked = AtomicUsize::new(0);
+    let hangs = |_: String| -> BoxFuture<'_, Option<Embedding>> {
+        asked.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::pending())
+    };
+    let now = tokio::time::Instant::now;
+    let (start, limit) = (now(), Duration::from_millis(800));
+    let looked = cache.look(&question("one", ""), Some(start + limit), &hangs).await;
+    assert!(matches!(looked, Looked::Ask(_)));
+    assert_eq!(start.elapsed(), limit / limits::SEMANTIC_EMBED_PART);
+    // One that has no time left loses none either; one that has more than enough has the usual.
+    tokio::time::advance(limits::SEMANTIC_REST).await;
+    let (start, day) = (now(), Duration::from_secs(86_400));
+    assert!(matches!(cache.look(&question("a", ""), Some(start), &hangs).await, Looked::Ask(_)));
+    tokio::time::advance(limits::SEMANTIC_REST).await;
+    let start = now();
+    assert!(matches!(cache.look(&question("b", ""), Some(start + day), &hangs).await, Looked::Ask(_)));
+    assert_eq!(start.elapsed(), limits::SEMANTIC_EMBED_TIME_MAX);
+
+    // Who gives up waiting for it spares the next one the wait, but not who leaves at once.
+    tokio::time::advance(limits::SEMANTIC_REST).await;
+    let asked = || asked.load(Ordering::Relaxed);
+    for (waited, again) in [(0.4, true), (0.6, false)] {
+        let before = asked();
+        let call = question("c", "");
+        let look = cache.look(&call, None, &hangs);
+        assert!(timeout(limits::SEMANTIC_EMBED_TIME_MAX.mul_f64(waited), look).await.is_err());
+        let next = cache.look(&call, None, &hangs);
+        let _left = timeout(Duration::from_millis(1), next).await;
+        assert_eq!(asked(), before + 1 + usize::from(again), "after {waited} of its time");
+    }
 }

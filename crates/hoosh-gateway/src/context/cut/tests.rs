@@ -32,12 +32,15 @@ fn conversation(words: &str) -> Vec<Message> {
     words.split_whitespace().map(message).collect()
 }
 
-/// What is left at one token a message, by place.
+/// What is left at one token a message, by place; an error if that is too much still.
 fn kept(words: &str, policy: ContextPolicy, turns: usize, most: u64) -> Result<String, u64> {
     let messages = conversation(words);
     let counts = vec![1; messages.len()];
     let room = Room { messages: &counts, rest: 0, asks_after: false, most };
-    let cut = cut(&messages, policy, turns, room)?;
+    let cut = cut(&messages, policy, turns, room);
+    if cut.tokens > most {
+        return Err(cut.tokens);
+    }
     let left: Vec<&str> = words
         .split_whitespace()
         .enumerate()
@@ -124,7 +127,44 @@ fn a_question_behind_the_messages_is_the_last() {
     let messages = conversation("u a");
     let room = Room { messages: &[1, 1], rest: 5, asks_after: true, most: 5 };
     let cut = cut(&messages, ContextPolicy::DropOldest, 1, room);
-    assert_eq!(cut, Ok(Cut { messages: vec![0, 1], tokens: 5 }));
+    assert_eq!(cut, Cut { messages: vec![0, 1], tokens: 5 });
+}
+
+#[test]
+fn where_nothing_is_enough_the_least_stays() {
+    let messages = conversation("s u a u");
+    let room = Room { messages: &[1, 1, 1, 9], rest: 0, asks_after: false, most: 5 };
+    let cut = cut(&messages, ContextPolicy::DropOldest, 1, room);
+    assert_eq!(cut, Cut { messages: vec![1, 2], tokens: 10 });
+}
+
+#[test]
+fn the_time_grows_with_the_length_and_no_faster() {
+    let repeated = |words: &[&str], times: usize| {
+        let rounds =
+            (0..times).flat_map(|at| words.iter().map(move |word| word.replace('#', &at.to_string())));
+        conversation(&rounds.chain(["u".to_owned()]).collect::<Vec<_>>().join(" "))
+    };
+    for words in [
+        &["u", "a"][..],           // turns
+        &["c#", "t#"],             // rounds of one turn
+        &["t#"],                   // results without calls
+        &["u", "c#", "a", "t#"],   // results far from their calls
+        &["u", "c0", "t0"],        // one name for all
+        &["u", "c#,0", "a", "t0"], // results that tie all together
+    ] {
+        let messages = repeated(words, 100_000 / words.len());
+        let counts = vec![1; messages.len()];
+        for policy in ContextPolicy::ALL {
+            let start = std::time::Instant::now();
+            let room = Room { messages: &counts, rest: 0, asks_after: false, most: 10 };
+            let cut = cut(&messages, policy, 10, room);
+            // 40,000 took 33 s when each piece was looked for among all of them.
+            assert!(start.elapsed().as_secs() < 5, "{words:?} by {policy:?}: {:?}", start.elapsed());
+            let left = (messages.len() - cut.messages.len()) as u64;
+            assert_eq!(cut.tokens, left, "{words:?} by {policy:?}");
+        }
+    }
 }
 
 /// A conversation as an agent may have it.
