@@ -231,9 +231,9 @@ async fn calls_wait_in_line_and_are_told_how_long() {
 }
 
 #[tokio::test]
-async fn each_model_has_a_line_of_its_own_before_that_of_the_provider() {
+async fn each_model_has_a_limit_of_its_own_in_the_one_line_of_the_provider() {
     let upstream = Upstream::start().await;
-    let limits = "max_concurrent = 2\nmax_concurrent_per_model = 1\nmax_waiting = 1";
+    let limits = "max_concurrent = 2\nmax_concurrent_per_model = 1\nmax_waiting = 2";
     let hoosh = before(&[&upstream], limits, "retries = 0").await;
     let stream = async |model: &str| hoosh.post(CHAT, chat_body(model, true)).await;
     upstream.always(Script::broken_stream([chunk(r#"{"content":"Par"}"#)], End::Silence));
@@ -258,11 +258,12 @@ async fn each_model_has_a_line_of_its_own_before_that_of_the_provider() {
                 .map(|one| one["waiting"]["normal"].as_u64().unwrap())
                 .collect::<Vec<_>>()
         };
-        while waiting().await.iter().sum::<u64>() != 2 {
+        while waiting().await[0] != 2 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert_eq!(waiting().await, [1, 1, 0, 0], "one before the provider, one before `a`");
-        assert_eq!(stream("a").await.status(), 429, "the line before `a` is full");
+        // Whoever waits is in the line of the provider, and told of with its model too.
+        assert_eq!(waiting().await, [2, 1, 0, 1], "one for `a`, none for `b`, one for `c`");
+        assert_eq!(stream("a").await.status(), 429, "the line is full");
         upstream.always(Script::stream([chunk(r#"{"content":"Paris"}"#), finish("stop"), sse("[DONE]")]));
         drop(first);
     };
@@ -271,6 +272,30 @@ async fn each_model_has_a_line_of_its_own_before_that_of_the_provider() {
         assert!(waited.headers().contains_key("x-hoosh-queue-ms"));
         assert!(waited.text().await.unwrap().contains("Paris"));
     }
+}
+
+#[tokio::test]
+async fn tiers_hold_across_the_models_of_a_provider() {
+    let upstream = Upstream::start().await;
+    let limits = "max_concurrent = 1\nmax_concurrent_per_model = 1\nmax_waiting = 50";
+    let hoosh = before(&[&upstream], limits, "retries = 0").await;
+    upstream.always(Script::Stream(vec![(Duration::from_millis(30), completion("hi"))], End::Proper));
+    let ask = async |model: &str, tier: &str| {
+        let request = client().post(hoosh.url(CHAT)).header("content-type", "application/json");
+        let body = chat_body(model, false);
+        let answer = request.header("x-hoosh-priority", tier).body(body).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        Instant::now()
+    };
+    let later = async |millis, model, tier| {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        ask(model, tier).await
+    };
+    // A batch call of `m` was there before the high one, and has to wait for the crowd that came before both.
+    let crowd = join_all((0..12).map(|_| ask("b", "high")));
+    let (crowd, batch, high) = tokio::join!(crowd, later(40, "m", "batch"), later(60, "m", "high"));
+    let last = crowd.into_iter().max().unwrap();
+    assert!(batch > last && batch > high, "the batch call comes last");
 }
 
 #[tokio::test]
@@ -469,6 +494,7 @@ async fn one_that_is_slower_than_usual_is_not_waited_for_alone() {
             true => Script::stream([chunk(r#"{"content":"hi"}"#), finish("stop"), sse("[DONE]")]),
             false => Script::json(completion("hi")),
         };
+        let whole = [chunk(r#"{"content":"hi"}"#), finish("stop"), sse("[DONE]")].concat();
         let ask = || hoosh.post(CHAT, chat_body("gpt-4o-mini", stream));
         slow.always(answer());
         well.always(answer());
@@ -500,6 +526,19 @@ async fn one_that_is_slower_than_usual_is_not_waited_for_alone() {
         let results =
             [0, 1].map(|at| decision["attempts"][at]["result"].as_str().unwrap_or_default().to_owned());
         assert_eq!(results, ["let_go", "answers"], "{decision}");
+        // What the one beside it finds wrong with the call is not told while the first may think otherwise.
+        slow.always(match stream {
+            true => Script::Stream(vec![(Duration::from_millis(300), whole.into_bytes())], End::Proper),
+            false => Script::By(|_| {
+                std::thread::sleep(Duration::from_millis(300));
+                Script::json(completion("hi"))
+            }),
+        });
+        well.always(Script::status(400, r#"{"error":{"message":"no such parameter"}}"#));
+        let response = ask().await;
+        let seen = ["x-hoosh-provider", "x-hoosh-attempts"].map(|name| header(&response, name).to_owned());
+        assert_eq!((response.status().as_u16(), seen), (200, ["slow", "2"].map(str::to_owned)));
+        response.text().await.unwrap();
     }
     let metrics = hoosh.get("/metrics").await.text().await.unwrap();
     assert!(metrics.contains("hoosh_legs_total{provider=\"slow\",kind=\"slow\"} 2"), "{metrics}");

@@ -128,6 +128,8 @@ async fn a_server_that_stops_tells_those_who_still_wait() {
     let text = timeout(PATIENCE, response.text()).await.unwrap().unwrap();
     assert!(text.contains(r#""code":"stopping""#) && !text.contains("[DONE]"), "{text}");
     assert_eq!(hoosh.ended().await, Some(0));
+    let log = hoosh.log();
+    assert!(log.contains("outcome=\"stopped\"") && !log.contains("cancelled"), "{log}");
 }
 
 #[tokio::test]

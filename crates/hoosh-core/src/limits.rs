@@ -268,11 +268,19 @@ pub const HEDGE_PERCENT: u32 = 5;
 /// How many of them must be known before anybody is found slow: 20, of which one may be the slowest.
 pub const HEDGE_SAMPLES_MIN: usize = 20;
 
+/// How often in a row one may be let go of for a faster one until each time counts as a failure of its health: 5. One of
+/// twenty is slow by chance, five in a row are none: it may hang, and nobody waits to see.
+pub const HEDGE_LOSSES_MAX: u32 = 5;
+
 /// Shortest time after which somebody is found slow: 5 ms; below it is the noise of the machine.
 pub const HEDGE_WAIT_MIN: Duration = Duration::from_millis(5);
 
 /// Longest wait for somebody to go on with a stream that broke: 30 s, what clients wait for the next bytes.
 pub const CONTINUE_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long one that is asked for that has at least, while there is so much left: 10 s, in which a model begins to answer that
+/// need not be loaded. Otherwise those who are left share the time, so that one that hangs does not take it all.
+pub const CONTINUE_SHARE_TIME_MIN: Duration = Duration::from_secs(10);
 
 /// Shortest text that somebody who goes on may have repeated: 32 bytes. Less than that may just be said twice.
 pub const ECHO_BYTES_MIN: usize = 32;
@@ -374,9 +382,8 @@ pub const EVENTS_KEPT_MAX: usize = 1_024;
 /// advises against proxies that close silent connections (HTML Living Standard, 9.2.7).
 pub const WAITING_COMMENT_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Lines before models of one provider that are kept although nobody is in them: 256. Callers may name any model; what is lost
-/// with one is how long its answers take.
-pub const IDLE_LINES_MAX: usize = 256;
+/// The most often that it may be told so: every 0.1 s. More often, and what waits would be busy.
+pub const WAITING_COMMENT_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// Tokens that an answer is held for whose call names no most: 4,096, what most answers keep below. What it does not take is
 /// given back; where a hard pool limits it, it is held to this.

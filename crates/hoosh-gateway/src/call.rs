@@ -21,6 +21,7 @@ use crate::cache::CacheControl;
 use crate::count;
 use crate::lines::PlaceInLine;
 use crate::responses::{Keeper, Responses, Turn};
+use crate::settle::StopMark;
 
 /// One call on its way.
 #[derive(Debug)]
@@ -53,6 +54,8 @@ pub struct Call {
     pub tier: Tier,
     /// Where it is in line is put there, for whoever wants to know; `None`: nobody does.
     pub place: Option<Arc<PlaceInLine>>,
+    /// Set by whoever drops it since the gateway stops; `None`: who drops it has lost its client.
+    pub stop: Option<Arc<StopMark>>,
     /// What its caller wants of the cache.
     pub cache: CacheControl,
     /// What is done where its prompt is too long; `None`: what the route says.
@@ -130,6 +133,7 @@ impl Call {
             agent: None,
             tier: Tier::default(),
             place: None,
+            stop: None,
             cache: CacheControl::ANY,
             context: None,
             is_for_cache: false,
@@ -169,11 +173,16 @@ impl Call {
     /// Tokens of its prompt, or of all texts that are to be embedded, counted as far as that is worth it. `None`: it is neither,
     /// or cannot be read.
     pub fn prompt_tokens(&self) -> Option<u64> {
+        self.prompt_tokens_for(&self.head.model)
+    }
+
+    /// The same as another model than the one asked for counts them.
+    pub(crate) fn prompt_tokens_for(&self, model: &str) -> Option<u64> {
         if let Some(codec) = self.dialect.embedding_codec() {
             let request = codec.decode_request(&self.body).ok()?;
-            return count::embedding(&self.head.model, &request.input).input;
+            return count::embedding(model, &request.input).input;
         }
-        self.decoded().ok().map(|request| count::prompt(&self.head.model, request))
+        self.decoded().ok().map(|request| count::prompt(model, request))
     }
 
     /// The request in core's types, with the conversation it goes on from.

@@ -4,23 +4,30 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt, stream};
+use hoosh_core::dialect::Dialect;
+use hoosh_core::json::RawJson;
 use hoosh_core::{
-    EventStream, InferenceRequest, Message, ResponseFormat, Role, StreamEvent, UpstreamFailure, limits,
+    EventStream, FailureKind, Fault, InferenceRequest, Message, ResponseFormat, Retry, Role, StreamEvent,
+    UpstreamFailure, limits,
 };
-use hoosh_router::{Attempted, Candidate, Opening, Plan, RetryPolicy, Router, Terms, until_output};
-use tokio::time::{Instant, timeout_at};
+use hoosh_router::{
+    Attempted, Candidate, Missed, Opening, Plan, RetryBudget, RetryPolicy, Router, Terms, until_output,
+};
+use tokio::time::Instant;
 
+use crate::asking::Asking;
 use crate::call::Call;
 use crate::context::Edited;
 use crate::count;
 use crate::decisions::Decision;
 use crate::events::{EventBus, Happened};
-use crate::gateway::{Held, out_of_time};
+use crate::gateway::Held;
 use crate::lines::Lines;
-use crate::settle::{FailedAttempt, Observer};
+use crate::settle::{Observer, Tally};
 
 /// What it takes to go on with a call's stream.
 pub(crate) struct Continuation {
@@ -32,6 +39,10 @@ pub(crate) struct Continuation {
     /// What was sent instead of its own to the first that wrote, who knew no more than that.
     pub(crate) edited: Option<Arc<Edited>>,
     pub(crate) decision: Arc<Decision>,
+    /// What its caller has left for one that has written of it already.
+    pub(crate) budget: Arc<RetryBudget>,
+    /// Where it is counted who is asked.
+    pub(crate) tally: Arc<Tally>,
     /// Those that have written of it, the last one last.
     pub(crate) wrote: Vec<Candidate>,
 }
@@ -64,16 +75,21 @@ impl Continuation {
             let from = self.wrote.last()?;
             self.decision.broke(from, &failure);
             let asked = self.edited.as_ref().map(|edited| &edited.request);
-            let request = the_rest(asked.or_else(|| self.call.decoded().ok())?, &text)?;
+            let request = asked.or_else(|| self.call.decoded().ok()).filter(|request| has_a_rest(request))?;
             let plan = self.plan();
+            let left = AtomicUsize::new(plan.candidates.len());
             let deadline = Instant::now() + limits::CONTINUE_TIME_MAX;
             let terms = Terms {
                 policy: RetryPolicy::ONCE,
                 deadline: Some(deadline.into_std()),
                 ..self.router.terms()
             };
-            let asked =
-                self.router.attempt(&plan, terms, |opening| self.ask(opening, &request, &text, deadline));
+            let ask = |opening| {
+                // Each is asked once.
+                let deadline = share(deadline, left.fetch_sub(1, Ordering::Relaxed));
+                self.ask(opening, request, &text, deadline)
+            };
+            let asked = self.router.attempt(&plan, terms, ask);
             let Attempted { value: (stream, held), candidate, .. } = asked.await.ok()?;
             self.decision.answers(candidate);
             self.events.tell(|| Happened::Continued {
@@ -117,53 +133,124 @@ impl Continuation {
         request: &InferenceRequest,
         text: &str,
         deadline: Instant,
-    ) -> Result<(EventStream, Held), hoosh_router::Missed> {
+    ) -> Result<(EventStream, Held), Missed> {
         let candidate = opening.candidate;
-        let mut request = request.clone();
+        let is_again = self.has_written(candidate);
+        if is_again && !self.budget.spend() {
+            tracing::debug!(id = %self.call.id, %candidate, "its caller has no further try left");
+            return Err(spent(candidate).into());
+        }
+        let mut request = the_rest(request, text, |dialect| candidate.provider.speaks(dialect));
         if let Some(most) = &mut request.max_tokens {
             *most = most.saturating_sub(count::text(&candidate.model, text)).max(1);
         }
-        let (permits, _) = self.lines.wait(candidate, &self.call, Some(deadline), &self.events).await?;
-        let attempt = opening.begin()?;
-        self.decision.ask(candidate);
-        let asked = async {
-            let stream = candidate.provider.infer_stream(&candidate.model, &request).await?;
-            until_output(stream).await
+        let ask = async {
+            let mut duty = GivenUp { tally: &self.tally, candidate, request: &request, is_over: false };
+            let asked = async {
+                let stream = candidate.provider.infer_stream(&candidate.model, &request).await?;
+                until_output(stream).await
+            };
+            let asked = asked.await;
+            // Whoever failed did no work, as far as is known; who is not waited for may do it all the same.
+            duty.is_over = !matches!(&asked, Err(failure) if failure.kind == FailureKind::Timeout);
+            asked
         };
-        let asked = timeout_at(deadline, asked).await.unwrap_or_else(|_| Err(out_of_time(candidate)));
-        let asked = asked.inspect_err(|failure| {
-            self.decision.failed(candidate, failure);
-            tracing::warn!(id = %self.call.id, %failure, "could not go on with a stream");
-            let attempt = FailedAttempt { id: &self.call.id, candidate, failure, was_asked: true };
-            self.observers.iter().for_each(|observer| observer.attempt_failed(&attempt));
-        });
-        let (stream, mut attempt) = attempt.judge(asked, Instant::now().into_std())?;
-        attempt.first_output(Instant::now().into_std());
-        Ok((stream, Held { attempt, permits }))
+        let asking = Asking {
+            call: &self.call,
+            decision: &self.decision,
+            lines: &self.lines,
+            events: &self.events,
+            observers: &self.observers,
+            asked: &self.tally.asked,
+        };
+        let asked = asking.ask(&opening, Some(deadline), ask).await;
+        if is_again && matches!(asked, Err(Missed::Resting(_))) {
+            self.budget.refund();
+        }
+        let (stream, mut held, _) = asked?;
+        held.attempt.first_output(Instant::now().into_std());
+        Ok((stream, held))
     }
+}
+
+/// The duty to book one that is given up before it answers or fails.
+struct GivenUp<'a> {
+    tally: &'a Tally,
+    candidate: &'a Candidate,
+    request: &'a InferenceRequest,
+    is_over: bool,
+}
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.tally.given_up(self.candidate, count::prompt(&self.candidate.model, self.request));
+        }
+    }
+}
+
+/// Until when one of so many that are left may take: its share of the time, and no less than it needs while there is any.
+fn share(deadline: Instant, left: usize) -> Instant {
+    let now = Instant::now();
+    let left = u32::try_from(left.max(1)).unwrap_or(u32::MAX);
+    let share = deadline.saturating_duration_since(now) / left;
+    deadline.min(now + share.max(limits::CONTINUE_SHARE_TIME_MIN))
+}
+
+/// It is our doing that one is not asked once more.
+fn spent(candidate: &Candidate) -> UpstreamFailure {
+    let failure = UpstreamFailure::new(FailureKind::RateLimited, "the caller has no further try left");
+    UpstreamFailure { fault: Fault::Caller, retry: Retry::Elsewhere, ..failure.at(candidate.provider.name()) }
 }
 
 fn is_same(one: &Candidate, other: &Candidate) -> bool {
     one.model == other.model && one.provider.name() == other.provider.name()
 }
 
-/// The request for the rest of an answer of which this text is there. `None` where the answer to it cannot be gone on with.
-fn the_rest(request: &InferenceRequest, text: &str) -> Option<InferenceRequest> {
+/// Whether an answer can be gone on with that is text so far.
+fn has_a_rest(request: &InferenceRequest) -> bool {
     let is_shaped = !matches!(request.response_format, None | Some(ResponseFormat::Text));
     let is_prefilled =
         request.prompt.is_empty() && request.messages.last().is_some_and(|last| last.role == Role::Assistant);
-    if is_shaped || is_prefilled || request.n.is_some_and(|n| n > 1) {
-        return None;
-    }
+    // What leads to the suffix, repeats the prompt, or goes by a form or a state of one model's is no text to go on from.
+    let is_odd = |(name, value): (&str, &RawJson)| match name {
+        "echo" => value.get() == "true",
+        "suffix" | "template" | "context" => !matches!(value.get(), "null" | "\"\"" | "[]"),
+        // Its prompt has become a message, as only pictures do to it.
+        "raw" => value.get() == "true" && request.prompt.is_empty(),
+        _ => false,
+    };
+    let is_completion = matches!(request.origin, Some(Dialect::OpenAiCompletions | Dialect::OllamaGenerate));
+    let is_odd = is_completion && request.extra.iter().any(is_odd);
+    !(is_shaped || is_prefilled || is_odd || request.n.is_some_and(|n| n > 1))
+}
+
+/// The request for the rest of an answer of which this text is there, for one who speaks these dialects.
+fn the_rest(request: &InferenceRequest, text: &str, speaks: impl Fn(Dialect) -> bool) -> InferenceRequest {
     let mut rest = request.clone();
     // It has thought already, if it did, and thinking cannot begin behind text.
     (rest.reasoning_effort, rest.reasoning_budget, rest.show_reasoning) = (None, None, None);
+    // Anthropic refuses space at its end, and for others the next token would be an odd one.
+    let text = text.trim_end();
+    let is_raw = match rest.origin {
+        Some(Dialect::OpenAiCompletions) => true,
+        Some(Dialect::OllamaGenerate) => rest.extra.get("raw").is_some_and(|raw| raw.get() == "true"),
+        _ => false,
+    };
+    if is_raw && !rest.prompt.is_empty() && rest.origin.is_some_and(speaks) {
+        // The model sees the prompt alone, and goes on from its end.
+        rest.prompt.push_str(text);
+        return rest;
+    }
+    if rest.origin == Some(Dialect::OllamaGenerate) {
+        // It is a conversation by the model's template, and only there the answer can have begun.
+        rest.origin = Some(Dialect::OllamaChat);
+    }
     if !rest.prompt.is_empty() {
         rest.messages.push(Message::user(mem::take(&mut rest.prompt)));
     }
-    // Anthropic refuses space at its end, and for others the next token would be an odd one.
-    rest.messages.push(Message::assistant(text.trim_end()));
-    Some(rest)
+    rest.messages.push(Message::assistant(text));
+    rest
 }
 
 /// The events without what is there already: some servers repeat the text that they go on with, and models begin with the
@@ -233,6 +320,8 @@ impl Echo {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const TEXT: &str = "Once upon a time there was a gateway. ";
@@ -267,7 +356,8 @@ mod tests {
     #[test]
     fn only_text_alone_can_be_gone_on_with() {
         let asked = InferenceRequest { prompt: "Tell me".into(), max_tokens: Some(9), ..Default::default() };
-        let rest = the_rest(&asked, "Once ").unwrap();
+        assert!(has_a_rest(&asked));
+        let rest = the_rest(&asked, "Once ", |_| true);
         assert_eq!(rest.messages, [Message::user("Tell me"), Message::assistant("Once")]);
         assert!(rest.prompt.is_empty());
         for request in [
@@ -275,7 +365,51 @@ mod tests {
             InferenceRequest { response_format: Some(ResponseFormat::JsonObject), ..asked.clone() },
             InferenceRequest { prompt: String::new(), messages: vec![Message::assistant("I")], ..asked },
         ] {
-            assert_eq!(the_rest(&request, "Once"), None);
+            assert!(!has_a_rest(&request), "{request:?}");
+        }
+    }
+
+    /// Goes on with `Once ` and gives the prompt and the messages of the rest; `None` where that cannot be.
+    fn rest_of(dialect: Dialect, body: &str, speaks: bool) -> Option<(String, Vec<Message>)> {
+        let request = dialect.codec().unwrap().decode_request(body.as_bytes()).unwrap();
+        let rest = has_a_rest(&request).then(|| the_rest(&request, "Once ", |_| speaks))?;
+        let is_own = rest.origin == Some(dialect) || rest.origin == Some(Dialect::OllamaChat);
+        assert!(is_own, "{:?}", rest.origin);
+        Some((rest.prompt, rest.messages))
+    }
+
+    #[test]
+    fn a_raw_completion_is_gone_on_with_at_the_end_of_its_prompt() {
+        let (completions, generate) = (Dialect::OpenAiCompletions, Dialect::OllamaGenerate);
+        let raw = Some(("Tell: Once".to_owned(), vec![]));
+        let said = Some((String::new(), vec![Message::user("Tell: "), Message::assistant("Once")]));
+        let body = r#"{"model":"m","prompt":"Tell: ""#;
+        for (dialect, more, speaks, expect) in [
+            (completions, "", true, &raw),
+            // Who knows only conversations is told one.
+            (completions, "", false, &said),
+            (completions, r#","suffix":null,"echo":false"#, true, &raw),
+            (completions, r#","suffix":" end""#, true, &None),
+            (completions, r#","echo":true"#, true, &None),
+            (generate, r#","raw":true"#, true, &raw),
+            (generate, "", true, &said),
+            (generate, r#","raw":false,"context":[]"#, true, &said),
+            (generate, r#","raw":true,"suffix":")""#, true, &None),
+            (generate, r#","context":[1,2]"#, true, &None),
+            (generate, r#","template":"{{ .Prompt }}""#, true, &None),
+            (generate, r#","raw":true,"images":["aGk="]"#, true, &None),
+        ] {
+            assert_eq!(rest_of(dialect, &format!("{body}{more}}}"), speaks), *expect, "{dialect}: {more}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_hangs_leaves_time_for_the_others() {
+        let now = Instant::now();
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let times = [(30, 1, 30), (30, 2, 15), (30, 8, 10), (15, 3, 10), (6, 4, 6), (0, 1, 0)];
+        for (left, candidates, expect) in times {
+            assert_eq!(share(after(left), candidates), after(expect), "{left} s for {candidates}");
         }
     }
 }

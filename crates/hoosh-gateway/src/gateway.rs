@@ -13,12 +13,13 @@ use hoosh_core::{
     NoRoute, NoRouteCause, ProviderHealth, UpstreamFailure, limits, rate_limit,
 };
 use hoosh_router::{
-    Attempt, Attempted, Candidate, Moment, Object, Objection, Opening, PassedOver, Plan, Query, RetryBudget,
-    RetryPolicy, Router, Seed, Terms, Turn, near,
+    Attempt, Attempted, Candidate, Moment, Object, Objection, Opening, PassedOver, Permit, Plan, Query,
+    QueueLimits, RetryBudget, RetryPolicy, Router, Seed, Terms, Turn, Unanswered, near,
 };
 use http::HeaderMap;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::asking::Asking;
 use crate::budget;
 use crate::cache::{CacheUse, Embedding, Found, Looked, ResponseCache};
 use crate::call::Call;
@@ -28,14 +29,14 @@ use crate::decisions::{Decision, Decisions};
 use crate::events::{EventBus, Happened, Listener};
 use crate::guard::Guard;
 use crate::lane::{self, Answer, AnswerBody};
-use crate::lines::{LineLimits, LineStatus, Lines, Permits};
+use crate::lines::{LineStatus, Lines};
 use crate::listing::Listings;
 use crate::needs;
 use crate::pricing::Pricing;
 use crate::reply::{Reply, ReplyBody, ReplyHead, ReplyStream};
 use crate::responses::Responses;
 use crate::retries::Retries;
-use crate::settle::{FailedAttempt, Observer, Outcome, Settlement};
+use crate::settle::{Observer, Outcome, Settlement, Tally};
 
 /// A gateway: everything between a request's bytes and an answer's, but for HTTP.
 pub struct Gateway {
@@ -93,6 +94,8 @@ struct By {
     candidate: Candidate,
     /// What was sent instead of the call's own.
     edited: Option<Arc<Edited>>,
+    budget: Arc<RetryBudget>,
+    tally: Arc<Tally>,
 }
 
 /// What is kept of an attempt until its answer ends.
@@ -100,7 +103,7 @@ pub(crate) struct Held {
     /// Tells the health of who answers how it ended.
     pub(crate) attempt: Attempt,
     /// The place among those that it answers at once.
-    pub(crate) permits: Permits,
+    pub(crate) permit: Option<Permit>,
 }
 
 /// What an attempt gave.
@@ -126,7 +129,7 @@ pub struct GatewayBuilder {
     answer_time_max: Option<Duration>,
     fidelity: Fidelity,
     fallbacks: Fallbacks,
-    lines: Vec<(String, LineLimits)>,
+    lines: Vec<(String, QueueLimits)>,
     cache: Option<Arc<ResponseCache>>,
     decisions: Arc<Decisions>,
     budget: Option<TokenBudget>,
@@ -219,31 +222,32 @@ impl Gateway {
             settlement.decided(&decision);
             self.decisions.keep(&decision);
         }
-        if let Some(pools) = self.budget.as_ref().filter(|_| !decision.plan.is_empty()) {
-            settlement.holds(budget::hold(pools, call, &decision.plan).await?);
-        }
         let budget = self.retries.of(&call.caller);
+        // What was edited for a candidate serves for its next try too.
+        let edits = Edits::default();
         let mut asked = match decision.plan.is_empty() {
             true => Err(self.nobody(call, &decision.plan, lost).await),
-            false => self.attempt(call, &decision, &budget, settlement).await,
+            false => {
+                self.hold(call, &decision.plan, settlement).await?;
+                let first = self.attempt(call, &decision, &budget, &edits, settlement).await;
+                edits.book(call, &decision, settlement, first)
+            }
         };
         let other = asked.as_ref().err().and_then(|error| self.fallback(call, &query, &decision, error));
+        let edits = Edits::default();
         if let (Some(other), Err(error)) = (&other, &asked) {
             let before = match error {
                 HooshError::Upstream(failures) => failures.clone(),
                 _ => Vec::new(),
             };
             decision.fall_back(other);
-            let other = self.attempt(call, other, &budget, settlement).await;
-            asked = other.map_err(|error| after(&before, error));
+            self.hold(call, &other.plan, settlement).await?;
+            let second = self.attempt(call, other, &budget, &edits, settlement).await;
+            asked = edits.book(call, other, settlement, second).map_err(|error| after(&before, error));
         }
-        let Attempted { value: Given { answer, held, queued, edited }, candidate, let_go, .. } = asked?;
+        let Attempted { value: Given { answer, held, queued, edited }, candidate, .. } = asked?;
         let decided = other.as_ref().unwrap_or(&decision);
         decided.answers(candidate);
-        if let Some(let_go) = let_go {
-            decided.let_go(let_go.candidate);
-            settlement.let_go(call, &let_go);
-        }
         settlement.answered_by(&candidate.provider, &candidate.model);
         settlement.note(answer.notes.iter().cloned());
         let tells_notes = self.fidelity_of(call, candidate) != Fidelity::Silent;
@@ -256,7 +260,7 @@ impl Gateway {
             model: candidate.model.as_ref().to_owned(),
             cache: settlement.cache_use(),
             age: None,
-            attempts: settlement.asked(),
+            attempts: settlement.attempts(),
             notes: if tells_notes { answer.notes.clone() } else { Vec::new() },
             context,
             limits: rate_limit::for_client(call.dialect, answer.limits.clone()),
@@ -268,13 +272,23 @@ impl Gateway {
             decision: Arc::clone(decided),
             candidate: candidate.clone(),
             edited,
+            budget: Arc::clone(&budget),
+            tally: settlement.tally(),
         });
         Ok(Answered { answer, head, held, by })
     }
 
+    /// Holds what a call may take of its pools, once.
+    async fn hold(&self, call: &Call, plan: &Plan, settlement: &mut Settlement) -> Result<(), HooshError> {
+        if let Some(pools) = self.budget.as_ref().filter(|_| !settlement.holds_something()) {
+            settlement.holds(budget::hold(pools, call, plan).await?);
+        }
+        Ok(())
+    }
+
     /// What it takes to go on with a stream of a candidate's.
     fn continuation(&self, call: Call, by: By) -> Box<Continuation> {
-        let By { decision, candidate, edited } = by;
+        let By { decision, candidate, edited, budget, tally } = by;
         Box::new(Continuation {
             router: self.router.clone(),
             lines: self.lines.clone(),
@@ -283,6 +297,8 @@ impl Gateway {
             call,
             edited,
             decision,
+            budget,
+            tally,
             wrote: vec![candidate],
         })
     }
@@ -464,8 +480,9 @@ impl Gateway {
         call: &Call,
         decision: &'p Decision,
         budget: &'p RetryBudget,
+        edits: &Edits<'p>,
         settlement: &Settlement,
-    ) -> Result<Attempted<'p, Given>, HooshError> {
+    ) -> Result<Attempted<'p, Given>, Unanswered<'p>> {
         // Waiting for another's answer has taken its part.
         let left = self.answer_time_max.map(|limit| limit.saturating_sub(settlement.elapsed()));
         let deadline = left.map(|left| Instant::now() + left);
@@ -479,54 +496,27 @@ impl Gateway {
             // To ask without it is better than to wait for it.
             terms.policy = RetryPolicy::ONCE;
         }
-        // What was edited for a candidate serves for its next try too.
-        let edits = &Edits::default();
+        let asking = self.asking(call, decision, settlement);
         let ask = |opening: Opening<'p>| async move {
             let candidate = opening.candidate;
             let fidelity = self.fidelity_of(call, candidate);
             if lane::answers_itself(call, candidate) {
                 // Nobody is asked, so that nobody's health and line has to do with it.
-                settlement.ask();
-                decision.ask(candidate);
+                asking.begun(candidate);
                 let answer = lane::ask(call, candidate, fidelity, None).await?;
                 return Ok(Given { answer, held: None, queued: Duration::ZERO, edited: None });
             }
             let edited = if context::is_said(call, candidate) {
                 // Before the line, where a place must not be kept for what is not ready. Boxed, since most calls need none of it.
-                Box::pin(self.edited(call, candidate, fidelity, edits)).await.map_err(|failure| {
-                    decision.ask(candidate);
-                    decision.failed(candidate, &failure);
-                    self.failed(call, candidate, failure, false)
-                })?
+                Box::pin(self.edited(call, candidate, fidelity, edits))
+                    .await
+                    .map_err(|failure| asking.not_asked(candidate, failure))?
             } else {
                 None
             };
-            let sent = edited.as_deref();
-            let waited = self.lines.wait(candidate, call, deadline, &self.events).await;
-            let (permits, queued) = waited.map_err(|failure| {
-                decision.ask(candidate);
-                decision.failed(candidate, &failure);
-                self.failed(call, candidate, failure, false)
-            })?;
-            let attempt = opening.begin()?;
-            settlement.ask();
-            decision.ask(candidate);
-            let asked = match deadline {
-                None => lane::ask(call, candidate, fidelity, sent).await,
-                // A provider that hangs is told from a client that leaves.
-                Some(deadline) => {
-                    match timeout_at(deadline, lane::ask(call, candidate, fidelity, sent)).await {
-                        Ok(asked) => asked,
-                        Err(_) => Err(out_of_time(candidate)),
-                    }
-                }
-            };
-            let asked = asked.map_err(|failure| {
-                decision.failed(candidate, &failure);
-                self.failed(call, candidate, failure, true)
-            });
-            let (answer, attempt) = attempt.judge(asked, Instant::now().into_std())?;
-            Ok(Given { answer, held: Some(Held { attempt, permits }), queued, edited })
+            let answer = lane::ask(call, candidate, fidelity, edited.as_deref());
+            let (answer, held, queued) = asking.ask(&opening, deadline, answer).await?;
+            Ok(Given { answer, held: Some(held), queued, edited })
         };
         let mut last: Option<&Candidate> = None;
         let attempts = self.router.attempt(&decision.plan, terms, |opening: Opening<'p>| {
@@ -548,11 +538,25 @@ impl Gateway {
         });
         let (Some(deadline), Some(limit)) = (deadline, self.answer_time_max) else { return attempts.await };
         // It may also wait between two attempts.
-        let asked = timeout_at(deadline, attempts).await.unwrap_or(Err(HooshError::Deadline(limit)));
-        match asked {
-            Err(HooshError::Upstream(_)) if Instant::now() >= deadline => Err(HooshError::Deadline(limit)),
-            asked => asked,
-        }
+        let asked = timeout_at(deadline, attempts).await;
+        let asked = asked.unwrap_or_else(|_| Err(HooshError::Deadline(limit).into()));
+        asked.map_err(|unanswered| match unanswered.error {
+            HooshError::Upstream(_) if Instant::now() >= deadline => {
+                Unanswered { error: HooshError::Deadline(limit), ..unanswered }
+            }
+            _ => unanswered,
+        })
+    }
+
+    /// What it takes to ask candidates for a call.
+    fn asking<'a>(
+        &'a self,
+        call: &'a Call,
+        decision: &'a Decision,
+        settlement: &'a Settlement,
+    ) -> Asking<'a> {
+        let (lines, events, observers) = (&self.lines, &self.events, &*self.observers);
+        Asking { call, decision, lines, events, observers, asked: settlement.asked() }
     }
 
     /// The request that is sent to a candidate instead of the call's own, if that is too long for it. `None`: the call's own.
@@ -626,21 +630,6 @@ impl Gateway {
             }
             ReplyBody::Stream(_) => Err(format!("`{model}` answered with a stream")),
         }
-    }
-
-    /// Tells of an attempt that failed.
-    fn failed(
-        &self,
-        call: &Call,
-        candidate: &Candidate,
-        failure: UpstreamFailure,
-        was_asked: bool,
-    ) -> UpstreamFailure {
-        let failure = UpstreamFailure { was_asked, ..failure };
-        tracing::warn!(id = %call.id, %failure, "attempt failed");
-        let attempt = FailedAttempt { id: &call.id, candidate, failure: &failure, was_asked };
-        self.observers.iter().for_each(|observer| observer.attempt_failed(&attempt));
-        failure
     }
 
     /// Listens to what happens from now on. A listener that is slow misses events and is told how many; it slows nobody
@@ -718,12 +707,6 @@ impl Gateway {
     }
 }
 
-/// The provider was still silent when the call's time was over.
-pub(crate) fn out_of_time(candidate: &Candidate) -> UpstreamFailure {
-    let failure = UpstreamFailure::new(FailureKind::Timeout, "the call's time was over first");
-    failure.at(candidate.provider.name())
-}
-
 /// The failures of both plans, in their order.
 fn after(before: &[UpstreamFailure], error: HooshError) -> HooshError {
     match error {
@@ -786,6 +769,25 @@ fn settle(
 // === impl Edits ===
 
 impl<'p> Edits<'p> {
+    /// Books who was let go of, whether or not there is an answer.
+    fn book(
+        &self,
+        call: &Call,
+        decision: &Decision,
+        settlement: &mut Settlement,
+        asked: Result<Attempted<'p, Given>, Unanswered<'p>>,
+    ) -> Result<Attempted<'p, Given>, HooshError> {
+        let let_go = match &asked {
+            Ok(attempted) => attempted.let_go,
+            Err(unanswered) => unanswered.let_go.as_deref().copied(),
+        };
+        if let Some(let_go) = let_go {
+            decision.let_go(let_go.candidate);
+            settlement.let_go(call, &let_go, self.of(let_go.candidate).as_deref());
+        }
+        Ok(asked?)
+    }
+
     fn of(&self, candidate: &Candidate) -> Option<Arc<Edited>> {
         let edits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         edits.iter().find(|(one, _)| std::ptr::eq(*one, candidate)).map(|(_, edited)| Arc::clone(edited))
@@ -807,7 +809,7 @@ impl Held {
             None => self.attempt.succeed(now),
             Some(failure) => self.attempt.fail(failure, now),
         }
-        self.permits.finish(now);
+        self.permit.into_iter().for_each(|permit| permit.finish(now));
     }
 }
 
@@ -855,9 +857,9 @@ impl GatewayBuilder {
         self
     }
 
-    /// Lets only so many calls at once to the provider of this name, or to each of its models, and the others wait in line.
+    /// Lets only so many calls at once to the provider of this name, and to each of its models, and the others wait in line.
     #[must_use]
-    pub fn queue(mut self, provider: impl Into<String>, limits: LineLimits) -> Self {
+    pub fn queue(mut self, provider: impl Into<String>, limits: QueueLimits) -> Self {
         self.lines.push((provider.into(), limits));
         self
     }

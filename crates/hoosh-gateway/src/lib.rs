@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod asking;
 mod budget;
 mod cache;
 mod call;
@@ -52,6 +53,6 @@ pub use decisions::{Asked, AskedResult, Decision, Decisions, Progress};
 pub use events::{Completed, Endpoint, Event, EventBus, EventKind, Happened, Listener};
 pub use gateway::{Fallbacks, Gateway, GatewayBuilder, HealthReport};
 pub use guard::Guard;
-pub use lines::{LineLimits, LineStatus, PlaceInLine};
+pub use lines::{LineStatus, PlaceInLine};
 pub use reply::{Reply, ReplyBody, ReplyHead, ReplyStream};
-pub use settle::{CallRecord, FailedAttempt, Leg, LegKind, Observer, Outcome};
+pub use settle::{CallRecord, FailedAttempt, Leg, LegKind, Observer, Outcome, StopMark};

@@ -1,10 +1,9 @@
 //! The lines that calls wait in before providers that answer only so many at once.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hoosh_core::limits::IDLE_LINES_MAX;
 use hoosh_core::{FailureKind, Fault, Retry, UpstreamFailure};
 use hoosh_router::{Candidate, Entry, Permit, Place, Queue, QueueLimits, QueueRefusal, QueueStatus, Ticket};
 use tokio::time::{Instant, timeout_at};
@@ -13,57 +12,23 @@ use crate::call::Call;
 use crate::events::{EventBus, Happened};
 use crate::needs;
 
-/// How many calls a provider answers at once, and how many wait for that. `None`: as many as come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LineLimits {
-    /// All of its models together.
-    pub provider: Option<QueueLimits>,
-    /// Each of its models.
-    pub each_model: Option<QueueLimits>,
-}
-
 /// How a line is.
 #[derive(Debug, Clone)]
 pub struct LineStatus {
     /// The provider that it is before.
     pub provider: String,
-    /// The model; `None`: all of the provider's.
+    /// The model, of which this is the part of the provider's line; `None`: the whole.
     pub model: Option<Arc<str>>,
     /// How it is.
     pub queue: QueueStatus,
 }
 
-/// The lines before those providers that have some, by their names.
+/// The lines before those providers that have one, by their names.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Lines(HashMap<String, ProviderLines>);
-
-/// The lines before one provider. A call waits for its model first: a slot of the provider's is held by none that cannot run.
-#[derive(Debug, Clone)]
-struct ProviderLines {
-    provider: Arc<Queue>,
-    models: Arc<ModelLines>,
-}
-
-/// One line for each model that was asked for.
-#[derive(Debug)]
-struct ModelLines(Mutex<Models>);
-
-#[derive(Debug)]
-struct Models {
-    limits: QueueLimits,
-    queues: HashMap<Arc<str>, Arc<Queue>>,
-}
-
-/// The places that a call has among those that are answered at once. Keep it to the end of the answer.
-#[derive(Debug, Default)]
-#[must_use = "dropping it gives the slots away"]
-pub(crate) struct Permits {
-    model: Option<Permit>,
-    provider: Option<Permit>,
-}
+pub(crate) struct Lines(HashMap<String, Arc<Queue>>);
 
 /// As many as come.
-const NO_LIMITS: QueueLimits = QueueLimits { concurrent: usize::MAX, waiting: usize::MAX };
+const NO_LIMITS: QueueLimits = QueueLimits { concurrent: usize::MAX, waiting: usize::MAX, per_model: None };
 
 // === impl Lines ===
 
@@ -73,176 +38,86 @@ impl Lines {
     /// are in it.
     pub(crate) fn after(
         before: &Self,
-        limits: impl IntoIterator<Item = (String, LineLimits)>,
+        limits: impl IntoIterator<Item = (String, QueueLimits)>,
         stays: impl Fn(&str) -> bool,
     ) -> Self {
-        let line = |(name, limits): (String, LineLimits)| {
-            let lines = before.0.get(&name).filter(|_| stays(&name)).cloned().unwrap_or_default();
-            lines.set_limits(limits);
-            (name, lines)
+        let line = |(name, limits): (String, QueueLimits)| match before.0.get(&name).filter(|_| stays(&name))
+        {
+            Some(line) => {
+                line.set_limits(limits);
+                (name, Arc::clone(line))
+            }
+            None => (name, Arc::new(Queue::new(limits))),
         };
-        let is_limited = |(_, limits): &(String, LineLimits)| *limits != LineLimits::default();
-        let lines: HashMap<_, _> = limits.into_iter().filter(is_limited).map(line).collect();
+        let lines: HashMap<_, _> = limits.into_iter().map(line).collect();
         for (name, gone) in before.0.iter().filter(|(name, _)| stays(name) && !lines.contains_key(*name)) {
             tracing::debug!(provider = name, "its line is gone");
-            gone.set_limits(LineLimits::default());
+            gone.set_limits(NO_LIMITS);
         }
         Self(lines)
     }
 
-    /// How each line is that lets only so many in, in the order of the names.
+    /// How each line is that lets only so many in, in the order of the names, and its part of each model behind it.
     pub(crate) fn status(&self) -> Vec<LineStatus> {
         let now = Instant::now().into_std();
-        let mut all = Vec::new();
-        for (name, lines) in &self.0 {
-            let models = lines.models.all();
-            let queues = models.iter().map(|(model, queue)| (Some(Arc::clone(model)), queue));
-            for (model, queue) in queues.chain([(None, &lines.provider)]) {
-                all.push(LineStatus { provider: name.clone(), model, queue: queue.status(now) });
-            }
-        }
-        all.retain(|line| line.queue.concurrent != usize::MAX);
-        all.sort_unstable_by(|a, b| (&a.provider, &a.model).cmp(&(&b.provider, &b.model)));
-        all
+        let mut lines: Vec<_> = self.0.iter().collect();
+        lines.sort_unstable_by_key(|(name, _)| *name);
+        let status = |(name, line): (&String, &Arc<Queue>)| {
+            let whole = Some((None, line.status(now))).filter(|(_, whole)| whole.concurrent != usize::MAX);
+            let models = line.status_of_models(now).into_iter().map(|(model, part)| (Some(model), part));
+            let all = whole.into_iter().chain(models);
+            all.map(|(model, queue)| LineStatus { provider: name.clone(), model, queue }).collect::<Vec<_>>()
+        };
+        lines.into_iter().flat_map(status).collect()
     }
 
-    /// Waits in line before this model and this provider, if they have lines, and tells of that and for how long.
+    /// Waits in line before this provider, if it has one, and tells of that and for how long.
     ///
     /// # Errors
     ///
-    /// If a line is full, or longer than the call has time; another provider may answer.
+    /// If the line is full, or longer than the call has time; another provider may answer.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future frees the places.
+    /// Dropping the future frees the place.
     pub(crate) async fn wait(
         &self,
         candidate: &Candidate,
         call: &Call,
         deadline: Option<Instant>,
         events: &EventBus,
-    ) -> Result<(Permits, Duration), UpstreamFailure> {
-        let Some(lines) = self.0.get(candidate.provider.name()) else {
-            return Ok((Permits::default(), Duration::ZERO));
-        };
+    ) -> Result<(Option<Permit>, Duration), UpstreamFailure> {
+        let Some(line) = self.0.get(candidate.provider.name()) else { return Ok((None, Duration::ZERO)) };
         let begin = Instant::now();
-        let (mut permits, mut has_waited) = (Permits::default(), false);
-        let model = lines.models.line(&candidate.model);
-        for (queue, permit) in
-            [(model.as_ref(), &mut permits.model), (Some(&lines.provider), &mut permits.provider)]
-        {
-            let Some(queue) = queue else { continue };
-            let (got, waited) = wait_in(queue, candidate, call, deadline, events).await?;
-            *permit = Some(got);
-            has_waited |= waited;
+        let ticket = Ticket {
+            caller: call.caller.as_str(),
+            model: &candidate.model,
+            tier: call.tier,
+            tokens: needs::tokens(call),
+            deadline: deadline.map(Instant::into_std),
+        };
+        let entry = line.enter(&ticket, begin.into_std()).map_err(|why| refused(candidate, why))?;
+        let waiting = match entry {
+            Entry::Admitted(permit) => return Ok((Some(permit), Duration::ZERO)),
+            Entry::Waiting(waiting) => waiting,
+        };
+        if let Some(place) = &call.place {
+            place.take(waiting.place());
         }
-        if !has_waited {
-            return Ok((permits, Duration::ZERO));
-        }
+        let position = waiting.position();
+        tracing::debug!(id = %call.id, %candidate, position, "waits in line");
+        events.tell(|| Happened::Queued { id: call.id.clone(), endpoint: candidate.into(), position });
+        let waited = match deadline {
+            None => Ok(waiting.await),
+            Some(deadline) => timeout_at(deadline, waiting).await,
+        };
+        let permit = waited.map_err(|_| UpstreamFailure {
+            fault: Fault::Gateway,
+            ..UpstreamFailure::new(FailureKind::Timeout, "the call's time was over while it waited in line")
+        })?;
         let waited = begin.elapsed();
         events.tell(|| Happened::Admitted { id: call.id.clone(), endpoint: candidate.into(), waited });
-        Ok((permits, waited))
-    }
-}
-
-/// Waits in one line; whether it had to.
-async fn wait_in(
-    queue: &Arc<Queue>,
-    candidate: &Candidate,
-    call: &Call,
-    deadline: Option<Instant>,
-    events: &EventBus,
-) -> Result<(Permit, bool), UpstreamFailure> {
-    let ticket = Ticket {
-        caller: call.caller.as_str(),
-        tier: call.tier,
-        tokens: needs::tokens(call),
-        deadline: deadline.map(Instant::into_std),
-    };
-    let entry = queue.enter(&ticket, Instant::now().into_std()).map_err(|why| refused(candidate, why))?;
-    let waiting = match entry {
-        Entry::Admitted(permit) => return Ok((permit, false)),
-        Entry::Waiting(waiting) => waiting,
-    };
-    if let Some(place) = &call.place {
-        place.take(waiting.place());
-    }
-    let position = waiting.position();
-    tracing::debug!(id = %call.id, %candidate, position, "waits in line");
-    events.tell(|| Happened::Queued { id: call.id.clone(), endpoint: candidate.into(), position });
-    let waited = match deadline {
-        None => Ok(waiting.await),
-        Some(deadline) => timeout_at(deadline, waiting).await,
-    };
-    let permit = waited.map_err(|_| UpstreamFailure {
-        fault: Fault::Gateway,
-        ..UpstreamFailure::new(FailureKind::Timeout, "the call's time was over while it waited in line")
-    })?;
-    Ok((permit, true))
-}
-
-// === impl ProviderLines ===
-
-impl ProviderLines {
-    fn set_limits(&self, limits: LineLimits) {
-        self.provider.set_limits(limits.provider.unwrap_or(NO_LIMITS));
-        self.models.set_limits(limits.each_model.unwrap_or(NO_LIMITS));
-    }
-}
-
-impl Default for ProviderLines {
-    fn default() -> Self {
-        let models = Models { limits: NO_LIMITS, queues: HashMap::new() };
-        Self { provider: Arc::new(Queue::new(NO_LIMITS)), models: Arc::new(ModelLines(Mutex::new(models))) }
-    }
-}
-
-// === impl ModelLines ===
-
-impl ModelLines {
-    /// The line before a model; `None`: there is no limit.
-    fn line(&self, model: &Arc<str>) -> Option<Arc<Queue>> {
-        let Models { limits, queues } = &mut *self.lock();
-        if *limits == NO_LIMITS {
-            return None;
-        }
-        if let Some(queue) = queues.get(model) {
-            return Some(Arc::clone(queue));
-        }
-        // Callers may ask for any name. Whoever runs or waits holds its line too.
-        if queues.len() >= IDLE_LINES_MAX {
-            queues.retain(|_, queue| Arc::strong_count(queue) > 1);
-        }
-        let queue = Arc::new(Queue::new(*limits));
-        queues.insert(Arc::clone(model), Arc::clone(&queue));
-        Some(queue)
-    }
-
-    fn set_limits(&self, limits: QueueLimits) {
-        let queues = {
-            let mut models = self.lock();
-            models.limits = limits;
-            models.queues.values().cloned().collect::<Vec<_>>()
-        };
-        // Outside the lock: those who get in by it are woken.
-        queues.iter().for_each(|queue| queue.set_limits(limits));
-    }
-
-    fn all(&self) -> Vec<(Arc<str>, Arc<Queue>)> {
-        self.lock().queues.iter().map(|(model, queue)| (Arc::clone(model), Arc::clone(queue))).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Models> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl Permits ===
-
-impl Permits {
-    /// The call was answered: the lines learn what it took.
-    pub(crate) fn finish(self, now: std::time::Instant) {
-        [self.model, self.provider].into_iter().flatten().for_each(|permit| permit.finish(now));
+        Ok((Some(permit), waited))
     }
 }
 

@@ -259,6 +259,8 @@ impl Drop for ReplyStream {
     fn drop(&mut self) {
         let Some(mut lane) = self.lane.take() else { return };
         let is_done = lane.is_done();
+        // Whoever is asked to go on is given up before the call is settled, so that it is in its books.
+        self.recovery = None;
         self.account(&mut *lane, is_done);
         if is_done {
             self.release(None);

@@ -1,7 +1,7 @@
 //! The end of a call: told once, whatever the end was.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::budget;
 use crate::cache::{CacheUse, Found, Keeping};
 use crate::call::{Call, CallerId, RequestId};
-use crate::context::ContextReceipt;
+use crate::context::{ContextReceipt, Edited};
 use crate::decisions::Decision;
 use crate::pricing::Pricing;
 
@@ -107,6 +107,8 @@ pub enum LegKind {
     Hedge,
     /// Its stream broke in the middle, and another one went on with it.
     Broken,
+    /// It was asked to go on with a stream, and given up before it did.
+    GivenUp,
 }
 
 /// How a call ended.
@@ -120,11 +122,15 @@ pub enum Outcome {
     Truncated(UpstreamFailure),
     /// The caller went away.
     Cancelled,
-    /// With an answer that was still coming when the gateway stopped.
+    /// When the gateway stopped: its answer was still coming, or waited for.
     Stopped,
 }
 
-/// The duty to tell the end of a call. Dropped without an end, the caller has gone away, and that is told.
+/// Says of a call that is dropped before its answer that the gateway stops, and not that its client has left.
+#[derive(Debug, Default)]
+pub struct StopMark(AtomicBool);
+
+/// The duty to tell the end of a call. Dropped without an end, the caller has gone away, or the gateway stops, and that is told.
 pub(crate) struct Settlement {
     observers: Arc<[Arc<dyn Observer>]>,
     pricing: Arc<Pricing>,
@@ -135,6 +141,8 @@ pub(crate) struct Settlement {
     record: Option<Box<CallRecord>>,
     /// How many candidates have been asked.
     asked: AtomicUsize,
+    /// What is counted elsewhere of those who are asked to go on.
+    tally: Option<Arc<Tally>>,
     /// What the provider has said so far.
     pub(crate) usage: Option<Usage>,
     /// Who answers, for the price.
@@ -146,6 +154,17 @@ pub(crate) struct Settlement {
     /// Where it is booked, and what it holds there of its pools.
     budget: Option<TokenBudget>,
     reservation: Option<Reservation>,
+    /// Whether it is the gateway that drops it.
+    stop: Option<Arc<StopMark>>,
+}
+
+/// What is counted of those who are asked to go on with a stream, which is out of its settlement's sight.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// How many have been asked.
+    pub(crate) asked: AtomicUsize,
+    /// Those that gave nothing, and what they read.
+    given_up: Mutex<Vec<(Candidate, Usage)>>,
 }
 
 // === impl FailedAttempt ===
@@ -168,8 +187,28 @@ impl LegKind {
             Self::Slow => "slow",
             Self::Hedge => "hedge",
             Self::Broken => "broken",
+            Self::GivenUp => "given_up",
         }
     }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    /// One was given up that had been asked to go on with a prompt of so many tokens.
+    pub(crate) fn given_up(&self, candidate: &Candidate, prompt: u64) {
+        self.lock().push((candidate.clone(), read_alone(prompt)));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Candidate, Usage)>> {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What it takes at least to have been asked: the prompt.
+fn read_alone(prompt: u64) -> Usage {
+    let (input, output) = (Some(prompt), Some(0));
+    Usage { input, output, provenance: Provenance::Estimated, ..Usage::default() }
 }
 
 // === impl Outcome ===
@@ -184,6 +223,19 @@ impl Outcome {
             Self::Cancelled => "cancelled",
             Self::Stopped => "stopped",
         }
+    }
+}
+
+// === impl StopMark ===
+
+impl StopMark {
+    /// The gateway stops: the call is dropped next.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -223,6 +275,8 @@ impl Settlement {
             budget: None,
             reservation: None,
             asked: AtomicUsize::new(0),
+            tally: None,
+            stop: call.stop.clone(),
         }
     }
 
@@ -236,18 +290,28 @@ impl Settlement {
         self.budget = budget.cloned();
     }
 
+    /// Whether it holds something of its pools already.
+    pub(crate) fn holds_something(&self) -> bool {
+        self.reservation.is_some()
+    }
+
     /// It holds this of its pools, until it is settled.
     pub(crate) fn holds(&mut self, reservation: Option<Reservation>) {
         self.reservation = reservation;
     }
 
-    /// One more candidate is asked.
-    pub(crate) fn ask(&self) {
-        self.asked.fetch_add(1, Ordering::Relaxed);
+    /// How many candidates have been asked, for whoever asks one more.
+    pub(crate) fn asked(&self) -> &AtomicUsize {
+        &self.asked
     }
 
-    /// How many candidates have been asked.
-    pub(crate) fn asked(&self) -> usize {
+    /// Where those are counted who are asked to go on with the answer.
+    pub(crate) fn tally(&mut self) -> Arc<Tally> {
+        Arc::clone(self.tally.get_or_insert_default())
+    }
+
+    /// How many candidates have been asked so far.
+    pub(crate) fn attempts(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
 
@@ -326,18 +390,15 @@ impl Settlement {
         }
     }
 
-    /// Somebody was let go of. It has read the prompt by then; of what it wrote nothing was seen.
-    pub(crate) fn let_go(&mut self, call: &Call, let_go: &LetGo<'_>) {
+    /// Somebody was let go of. It has read the prompt by then, or what was sent instead; of what it wrote nothing was seen.
+    pub(crate) fn let_go(&mut self, call: &Call, let_go: &LetGo<'_>, sent: Option<&Edited>) {
         let LetGo { candidate, is_hedge, .. } = *let_go;
-        let prompt = call.prompt_tokens();
-        let usage = prompt.map(|prompt| Usage {
-            input: Some(prompt),
-            output: Some(0),
-            provenance: Provenance::Estimated,
-            ..Usage::default()
-        });
+        let prompt = match sent {
+            Some(edited) => Some(edited.receipt.tokens),
+            None => call.prompt_tokens_for(&candidate.model),
+        };
         let kind = if is_hedge { LegKind::Hedge } else { LegKind::Slow };
-        self.leg(&*candidate.provider, &candidate.model, kind, usage);
+        self.leg(&*candidate.provider, &candidate.model, kind, prompt.map(read_alone));
     }
 
     /// The stream of who answers broke after so much, and another one goes on with it.
@@ -350,7 +411,6 @@ impl Settlement {
         self.keeping = None;
         self.usage = None;
         let first = self.record.as_ref().and_then(|record| record.time_to_first);
-        self.ask();
         self.answered_by(&candidate.provider, &candidate.model);
         if let Some(record) = &mut self.record {
             record.time_to_first = first;
@@ -358,15 +418,11 @@ impl Settlement {
     }
 
     fn leg(&mut self, provider: &dyn LlmProvider, model: &str, kind: LegKind, usage: Option<Usage>) {
-        let Some(record) = &mut self.record else { return };
         let cost = self.pricing.cost(provider, model, usage.as_ref(), self.at);
-        record.legs.push(Leg {
-            provider: provider.name().to_owned(),
-            model: model.to_owned(),
-            kind,
-            usage,
-            cost,
-        });
+        if let Some(record) = &mut self.record {
+            let (provider, model) = (provider.name().to_owned(), model.to_owned());
+            record.legs.push(Leg { provider, model, kind, usage, cost });
+        }
     }
 
     /// What the usage seen so far costs, and the legs.
@@ -376,16 +432,29 @@ impl Settlement {
         if record.cache.is_again() {
             return Some(NanoUsd(0));
         }
-        let (provider, model) = (self.provider.as_ref()?, record.model_used.as_deref()?);
-        let own = self.pricing.cost(&**provider, model, self.usage.as_ref(), self.at)?;
+        let own = match (&self.provider, &record.model_used) {
+            (Some(provider), Some(model)) => {
+                self.pricing.cost(&**provider, model, self.usage.as_ref(), self.at)?
+            }
+            // Nobody answered, and somebody worked on it all the same.
+            _ if !record.legs.is_empty() => NanoUsd(0),
+            _ => return None,
+        };
         record.legs.iter().try_fold(own, |sum, leg| Some(NanoUsd(sum.0.saturating_add(leg.cost?.0))))
     }
 
     /// Tells the end. Only the first end counts.
     pub(crate) fn settle(&mut self, outcome: Outcome) {
+        if let Some(tally) = self.tally.take() {
+            self.asked.fetch_add(tally.asked.load(Ordering::Relaxed), Ordering::Relaxed);
+            let given_up = std::mem::take(&mut *tally.lock());
+            for (candidate, usage) in given_up {
+                self.leg(&*candidate.provider, &candidate.model, LegKind::GivenUp, Some(usage));
+            }
+        }
         let cost = self.cost();
         let Some(mut record) = self.record.take() else { return };
-        record.attempts = self.asked();
+        record.attempts = self.attempts();
         if outcome != Outcome::Answered
             && let Some(usage) = &mut self.usage
         {
@@ -427,6 +496,7 @@ impl Settlement {
 
 impl Drop for Settlement {
     fn drop(&mut self) {
-        self.settle(Outcome::Cancelled);
+        let is_stopped = self.stop.as_ref().is_some_and(|stop| stop.is_set());
+        self.settle(if is_stopped { Outcome::Stopped } else { Outcome::Cancelled });
     }
 }

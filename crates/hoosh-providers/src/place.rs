@@ -9,7 +9,9 @@ const NEAR_NAMES: [&str; 4] = ["localhost", "local", "internal", "home.arpa"];
 /// Whether a host of a URL is surely on this machine or network: by its address, or by a name that has no meaning beyond.
 /// Names are not looked up: what they mean may change after the look.
 pub(crate) fn is_near(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches([']', '.']);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    // A dot at the end says that a name is whole: one without another is of the top of all names, and some of those answer.
+    let (host, is_whole) = host.strip_suffix('.').map_or((host, false), |host| (host, true));
     match host.parse::<IpAddr>() {
         Ok(address) => is_near_address(address.to_canonical()),
         Err(_) => {
@@ -17,8 +19,11 @@ pub(crate) fn is_near(host: &str) -> bool {
             let ends = |name: &&str| {
                 host.strip_suffix(*name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
             };
-            // A name without a dot is one of the machine's own network or hosts file (a container's, for instance).
-            !host.contains('.') || NEAR_NAMES.iter().any(ends)
+            // A name without a dot is one of the machine's own network or hosts file (a container's, for instance). What begins
+            // with a digit may be an address in another form, `134744072` or `0x08080808`, which resolvers read.
+            let is_number = host.starts_with(|first: char| first.is_ascii_digit());
+            (!host.contains('.') && !is_whole && !is_number && !host.is_empty())
+                || NEAR_NAMES.iter().any(ends)
         }
     }
 }
@@ -66,6 +71,8 @@ mod tests {
             "box",
             "Box.LOCAL",
             "box.local.",
+            "localhost.",
+            "127.0.0.1.",
             "host.docker.internal",
             "nas.home.arpa",
         ] {
@@ -83,6 +90,14 @@ mod tests {
             "notlocal.xlocal",
             "local.example",
             "127.0.0.1.nip.io",
+            "134744072",
+            "0x08080808",
+            "010.8.8.8",
+            "3com",
+            "ai.",
+            "box.",
+            "8.8.8.8.",
+            "",
         ] {
             assert!(!is_near(host), "{host}");
         }

@@ -1,11 +1,15 @@
 //! The loop around [`Failover`] for whoever has nothing else to do between two attempts.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use futures_util::task::AtomicWaker;
 use hoosh_core::{HooshError, Retry, UpstreamFailure};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::breaker::RestReason;
 use crate::failover::{Failover, Step};
@@ -13,7 +17,7 @@ use crate::health::{Attempt, Health};
 use crate::hedge::{Hedging, LetGo};
 use crate::plan::{Candidate, Plan};
 use crate::random::Seed;
-use crate::retry::Terms;
+use crate::retry::{RetryBudget, Terms};
 
 /// A success, and what it took to get there.
 #[derive(Debug)]
@@ -28,6 +32,16 @@ pub struct Attempted<'p, T> {
     pub let_go: Option<LetGo<'p>>,
 }
 
+/// Nobody answered.
+#[derive(Debug)]
+pub struct Unanswered<'p> {
+    /// Why.
+    pub error: HooshError,
+    /// Who was still being asked when one beside it failed in a way that nobody can mend; it may be paid for.
+    /// In a box, since it seldom is.
+    pub let_go: Option<Box<LetGo<'p>>>,
+}
+
 /// The right to ask one candidate, to be made use of when all is ready for it: a wait in line is no part of an attempt.
 #[derive(Debug)]
 pub struct Opening<'p> {
@@ -35,11 +49,18 @@ pub struct Opening<'p> {
     pub candidate: &'p Candidate,
     /// Whether it is asked beside another one that is slow.
     pub is_hedge: bool,
-    /// When it was, for whom that matters.
-    began: Option<Arc<OnceLock<std::time::Instant>>>,
+    /// Told when it is, where that matters.
+    begun: Option<Arc<Begun>>,
     health: Arc<Health>,
     seed: Seed,
     insists: bool,
+}
+
+/// When an attempt began, which may come long after its opening was given.
+#[derive(Debug, Default)]
+struct Begun {
+    at: OnceLock<std::time::Instant>,
+    waker: AtomicWaker,
 }
 
 /// Why a candidate gave nothing.
@@ -62,23 +83,62 @@ impl Opening<'_> {
     pub fn begin(&self) -> Result<Attempt, Missed> {
         let now = now();
         let attempt = self.health.begin(self.candidate, self.seed, now, self.insists);
-        if let (Ok(_), Some(began)) = (&attempt, &self.began) {
-            began.get_or_init(|| now);
+        if let (Ok(_), Some(begun)) = (&attempt, &self.begun) {
+            begun.at.get_or_init(|| now);
+            begun.waker.wake();
         }
         attempt.map_err(Missed::Resting)
     }
 }
+
+// === impl Begun ===
+
+impl Begun {
+    /// Waits until so long after it.
+    async fn and(&self, then: Duration) {
+        let at = poll_fn(|context| {
+            // Before looking, so that a beginning in between is not missed.
+            self.waker.register(context.waker());
+            self.at.get().map_or(Poll::Pending, |at| Poll::Ready(*at))
+        });
+        sleep_until(Instant::from_std(at.await + then)).await;
+    }
+}
+
+// === impl Missed ===
 
 impl Missed {
     /// Whether nobody else could do better.
     fn is_for_all(&self) -> bool {
         matches!(self, Self::Failed(failure) if failure.retry == Retry::Never)
     }
+
+    /// The same while another one is being asked, which may think otherwise of the request.
+    fn of_one(self) -> Self {
+        match self {
+            Self::Failed(failure) if failure.retry == Retry::Never => {
+                Self::Failed(UpstreamFailure { retry: Retry::Elsewhere, ..failure })
+            }
+            missed => missed,
+        }
+    }
 }
 
 impl From<UpstreamFailure> for Missed {
     fn from(failure: UpstreamFailure) -> Self {
         Self::Failed(failure)
+    }
+}
+
+impl From<Unanswered<'_>> for HooshError {
+    fn from(unanswered: Unanswered<'_>) -> Self {
+        unanswered.error
+    }
+}
+
+impl From<HooshError> for Unanswered<'_> {
+    fn from(error: HooshError) -> Self {
+        Self { error, let_go: None }
     }
 }
 
@@ -89,25 +149,25 @@ pub(crate) async fn attempt<'p, T, F, Fut>(
     health: &Arc<Health>,
     terms: Terms<'p>,
     mut call: F,
-) -> Result<Attempted<'p, T>, HooshError>
+) -> Result<Attempted<'p, T>, Unanswered<'p>>
 where
     F: FnMut(Opening<'p>) -> Fut,
     Fut: Future<Output = Result<T, Missed>>,
 {
     let mut failover = Failover::new(plan, terms);
-    loop {
+    let let_go = loop {
         let candidate = match failover.next(now()) {
             Step::Try(candidate) => candidate,
             Step::Wait(wait) => {
                 sleep(wait).await;
                 continue;
             }
-            Step::GiveUp => break,
+            Step::GiveUp => break None,
         };
         let seed = terms.seed.with(failover.failures().len() as u64);
         let insists = failover.insists();
         let opening =
-            Opening { candidate, is_hedge: false, began: None, health: Arc::clone(health), seed, insists };
+            Opening { candidate, is_hedge: false, begun: None, health: Arc::clone(health), seed, insists };
         let (candidate, asked, let_go) = match terms.hedging.filter(|_| candidate.options.hedges) {
             None => (candidate, call(opening).await, None),
             // In a box, so that calls that are not hedged have no room for two.
@@ -117,10 +177,16 @@ where
             Ok(value) => {
                 return Ok(Attempted { value, candidate, failures: failover.into_failures(), let_go });
             }
-            Err(missed) => observe(&mut failover, candidate, missed),
+            Err(missed) => {
+                observe(&mut failover, candidate, missed);
+                if let_go.is_some() {
+                    // Somebody is let go of only where nobody could do better.
+                    break let_go;
+                }
+            }
         }
-    }
-    Err(gave_up(plan, failover))
+    };
+    Err(Unanswered { error: gave_up(plan, failover), let_go: let_go.map(Box::new) })
 }
 
 /// Asks one candidate, and if that takes longer than it usually does, another one beside it. Gives the outcome that came
@@ -138,45 +204,60 @@ where
     let (first, health, seed) = (opening.candidate, Arc::clone(&opening.health), opening.seed);
     hedging.budget.earn();
     let Some(usual) = health.usual(first, hedging.streams) else { return (first, call(opening).await, None) };
-    let [first_began, second_began] = [(); 2].map(|()| Arc::new(OnceLock::new()));
-    let mut first_asked = pin!(call(Opening { began: Some(Arc::clone(&first_began)), ..opening }));
-    if let Ok(asked) = timeout(usual, &mut first_asked).await {
+    let [first_begun, second_begun] = [(); 2].map(|()| Arc::<Begun>::default());
+    let mut first_asked = pin!(call(Opening { begun: Some(Arc::clone(&first_begun)), ..opening }));
+    // It is slow by the time that it is asked: a wait in line is none of its own.
+    if let Either::Left((asked, _)) = select(first_asked.as_mut(), pin!(first_begun.and(usual))).await {
         return (first, asked, None);
     }
-    let beside = failover.beside().filter(|_| hedging.budget.spend());
-    let Some(second) = beside else { return (first, first_asked.await, None) };
+    let Some(second) = beside(failover, hedging.budget) else { return (first, first_asked.await, None) };
     let opening = Opening {
         candidate: second,
         is_hedge: true,
-        began: Some(Arc::clone(&second_began)),
+        begun: Some(Arc::clone(&second_begun)),
         health: Arc::clone(&health),
         seed: seed.with(1),
         insists: false,
     };
     let second_asked = pin!(call(opening));
-    let (winner, asked, loser, loser_began, other) = match select(first_asked, second_asked).await {
-        Either::Left((asked, other)) => (first, asked, second, second_began, Either::Right(other)),
-        Either::Right((asked, other)) => (second, asked, first, first_began, Either::Left(other)),
-    };
-    match asked {
-        Err(missed) if !missed.is_for_all() => {
-            observe(failover, winner, missed);
-            let asked = match other {
-                Either::Left(first) => first.await,
-                Either::Right(second) => second.await,
-            };
-            (loser, asked, None)
+    let (asked, loser, loser_begun) = match select(first_asked, second_asked).await {
+        Either::Left((Err(missed), second_asked)) if !missed.is_for_all() => {
+            observe(failover, first, missed);
+            return (second, second_asked.await, None);
         }
-        asked => {
-            let after = loser_began.get().map(|began| now().saturating_duration_since(*began));
-            let let_go =
-                after.map(|after| LetGo { candidate: loser, is_hedge: std::ptr::eq(loser, second), after });
-            if let (Some(LetGo { after, .. }), Ok(_)) = (&let_go, &asked) {
-                health.took_longer(loser, *after, hedging.streams, now());
+        Either::Right((Err(missed), first_asked)) => {
+            if matches!(missed, Missed::Resting(_)) {
+                hedging.budget.refund();
             }
-            (winner, asked, let_go)
+            // What one finds wrong with the request may be all right for the other.
+            observe(failover, second, missed.of_one());
+            return (first, first_asked.await, None);
         }
+        Either::Left((asked, _)) => (asked, second, second_begun),
+        Either::Right((asked, _)) => (asked, first, first_begun),
+    };
+    let is_hedge = std::ptr::eq(loser, second);
+    let let_go = loser_begun.at.get().map(|began| {
+        let after = now().saturating_duration_since(*began);
+        if asked.is_ok() {
+            health.lost(loser, *began, is_hedge, seed, now());
+        }
+        LetGo { candidate: loser, is_hedge, after }
+    });
+    (if is_hedge { first } else { second }, asked, let_go)
+}
+
+/// Who is asked beside the first, if the budget allows it.
+fn beside<'p>(failover: &mut Failover<'p>, budget: &RetryBudget) -> Option<&'p Candidate> {
+    // In this order, since a try counts as made from here on.
+    if !budget.spend() {
+        return None;
     }
+    let second = failover.beside();
+    if second.is_none() {
+        budget.refund();
+    }
+    second
 }
 
 fn observe(failover: &mut Failover<'_>, candidate: &Candidate, missed: Missed) {

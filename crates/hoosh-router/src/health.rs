@@ -116,6 +116,8 @@ struct Inner {
     recent_streams: Recent,
     /// Until whole answers.
     recent_whole: Recent,
+    /// How often in a row it was let go of, since one that was asked later began to answer before it.
+    lost: u32,
 }
 
 /// An attempt at an endpoint that is under way. Dropped without an end, its caller went away: nothing is learned.
@@ -299,15 +301,32 @@ impl Health {
         self.host(candidate.provider.name()).look(&candidate.model, recent).flatten()
     }
 
-    /// A candidate was let go of before its answer began: it would have taken at least so long.
-    pub(crate) fn took_longer(&self, candidate: &Candidate, than: Duration, streams: bool, now: Instant) {
-        self.host(candidate.provider.name()).look(&candidate.model, |endpoint| {
-            let mut inner = lock(&endpoint.inner);
-            inner.recent(streams).observe(than);
-            if inner.time_to_first.value(now).is_none_or(|known| known < than) {
-                inner.time_to_first.observe(than, now);
-            }
+    /// A candidate that began then was let go of before its answer began, since another one was faster: it would have taken
+    /// longer. How much is not known, so that it is no time to go by in what is usual; but one that is let go of so often in
+    /// a row may hang, and whoever is let go of is never seen to.
+    pub(crate) fn lost(
+        &self,
+        candidate: &Candidate,
+        began: Instant,
+        is_hedge: bool,
+        seed: Seed,
+        now: Instant,
+    ) {
+        let than = now.saturating_duration_since(began);
+        let change = self.host(candidate.provider.name()).look(&candidate.model, |endpoint| {
+            let is_failure = {
+                let mut inner = lock(&endpoint.inner);
+                if inner.time_to_first.value(now).is_none_or(|known| known < than) {
+                    inner.time_to_first.observe(than, now);
+                }
+                // Who was asked second had less time.
+                inner.lost = inner.lost.saturating_add(u32::from(!is_hedge));
+                !is_hedge && inner.lost >= limits::HEDGE_LOSSES_MAX
+            };
+            let bad = Heard::Bad { after: None, key_refused: false };
+            is_failure.then(|| endpoint.hear(bad, Some(began), &self.policy, now, seed)).flatten()
         });
+        change.flatten().into_iter().for_each(|change| self.tell(change));
     }
 
     fn tell(&self, change: HealthChange) {
@@ -469,6 +488,25 @@ impl Endpoint {
         HealthChange { provider: Arc::clone(&self.host.name), model: Some(Arc::clone(&self.model)), state }
     }
 
+    /// Learns how a call ended, which was a probe if one began then. Gives what has changed by that.
+    fn hear(
+        &self,
+        heard: Heard,
+        probe: Option<Instant>,
+        policy: &BreakerPolicy,
+        now: Instant,
+        seed: Seed,
+    ) -> Option<HealthChange> {
+        let (before, after) = {
+            let breaker = &mut lock(&self.inner).breaker;
+            let before = breaker.verdict(now);
+            breaker.hear(heard, probe, policy, now, seed.fraction());
+            self.uneasy.store(!breaker.is_untroubled(now), Ordering::Release);
+            (before, breaker.verdict(now))
+        };
+        (before != after).then(|| self.change(verdict_state(after, now)))
+    }
+
     fn shown(&self, now: Instant) -> EndpointHealth {
         let inner = lock(&self.inner);
         let state = match heart_state(self.host.missed.load(Ordering::Relaxed)) {
@@ -555,6 +593,7 @@ impl Attempt {
         let mut inner = lock(&self.endpoint.inner);
         inner.time_to_first.observe(took, now);
         inner.recent(streams).observe(took);
+        inner.lost = 0;
     }
 
     /// Tells how asking went: the answer and the attempt, which goes on until the answer's end, or the failure.
@@ -593,19 +632,10 @@ impl Attempt {
         if heard == Heard::Good && !endpoint.uneasy.load(Ordering::Acquire) {
             return;
         }
-        let (before, after) = {
-            let mut inner = lock(&endpoint.inner);
-            let before = inner.breaker.verdict(now);
-            let is_probe = std::mem::take(&mut self.is_probe);
-            let probe = is_probe.then_some(self.began);
-            inner.breaker.hear(heard, probe, &self.health.policy, now, self.seed.fraction());
-            let after = inner.breaker.verdict(now);
-            endpoint.uneasy.store(!inner.breaker.is_untroubled(now), Ordering::Release);
-            (before, after)
-        };
-        if before != after {
-            self.health.tell(endpoint.change(verdict_state(after, now)));
-        }
+        let is_probe = std::mem::take(&mut self.is_probe);
+        let probe = is_probe.then_some(self.began);
+        let change = endpoint.hear(heard, probe, &self.health.policy, now, self.seed);
+        change.into_iter().for_each(|change| self.health.tell(change));
     }
 }
 

@@ -76,7 +76,7 @@ mod table;
 #[cfg(test)]
 mod scripted;
 
-pub use attempt::{Attempted, Missed, Opening};
+pub use attempt::{Attempted, Missed, Opening, Unanswered};
 pub use breaker::{BreakerPolicy, RestReason};
 pub use failover::{Failover, Step};
 pub use health::{Attempt, EndpointHealth, Health, HealthChange, HealthProbe, HealthState, Watch};

@@ -30,6 +30,8 @@ pub struct QueueLimits {
     pub concurrent: usize,
     /// Calls that may wait, those of all tiers together. 0: who cannot run at once is refused.
     pub waiting: usize,
+    /// Calls of each model that run at once. `None`: as many as of all.
+    pub per_model: Option<usize>,
 }
 
 /// What a queue wants to know of a call.
@@ -37,6 +39,8 @@ pub struct QueueLimits {
 pub struct Ticket<'a> {
     /// Who asks. Fairness is between these.
     pub caller: &'a str,
+    /// The model that it is for, which may have a limit of its own.
+    pub model: &'a Arc<str>,
     /// How urgent it is.
     pub tier: Tier,
     /// What it costs by estimate, input and output together. Counts at least 1.
@@ -53,9 +57,10 @@ pub struct Ticket<'a> {
 /// use hoosh_router::{Entry, Queue, QueueLimits, QueueRefusal, Ticket, Tier};
 ///
 /// # async fn doc() -> Result<(), QueueRefusal> {
-/// let queue = Arc::new(Queue::new(QueueLimits { concurrent: 4, waiting: 100 }));
+/// let queue = Arc::new(Queue::new(QueueLimits { concurrent: 4, waiting: 100, per_model: None }));
 ///
-/// let ticket = Ticket { caller: "ci", tier: Tier::Batch, tokens: 1_200, deadline: None };
+/// let model = &"llama3".into();
+/// let ticket = Ticket { caller: "ci", model, tier: Tier::Batch, tokens: 1_200, deadline: None };
 /// let permit = match queue.enter(&ticket, Instant::now())? {
 ///     Entry::Admitted(permit) => permit,
 ///     Entry::Waiting(waiting) => {
@@ -81,6 +86,10 @@ pub struct Ticket<'a> {
 ///    highest in which somebody waits, its first call goes before them; so does, after four steps, that of a caller
 ///    passed over in the highest itself, whose calls are large. Every second slot at most goes this way, so that a crowd
 ///    of old batch calls cannot keep a new high one from getting in.
+///
+/// Whoever waits for a model that runs as often as it may is not meant by any of this: others go before, and its place in
+/// the order is the one it had once the model is free. So no slot is held by a call that cannot run, and none is empty while
+/// one waits that could.
 ///
 /// How long it was passed over counts from when its first call came, or from when its last call of that tier got in if
 /// that is later. If each call aged by itself, a backlog that is old would stand whole before everybody who comes anew.
@@ -119,6 +128,7 @@ pub enum Entry {
 #[must_use = "dropping it gives the place away"]
 pub struct Waiting {
     place: Place,
+    model: Arc<str>,
     bell: Arc<Bell>,
     /// Whether the permit was handed out.
     has_permit: bool,
@@ -138,6 +148,7 @@ pub struct Place {
 #[must_use = "dropping it gives the slot away"]
 pub struct Permit {
     queue: Arc<Queue>,
+    model: Arc<str>,
     /// When it got in. `None` if nobody said what time it was.
     admitted: Option<Instant>,
     finished: Option<Instant>,
@@ -215,12 +226,13 @@ impl Queue {
     pub fn enter(self: &Arc<Self>, ticket: &Ticket<'_>, now: Instant) -> Result<Entry, QueueRefusal> {
         let mut state = self.state();
         let Some(id) = state.line.enter(ticket, now)? else {
-            return Ok(Entry::Admitted(Permit::new(self, Some(now))));
+            return Ok(Entry::Admitted(Permit::new(self, ticket.model, Some(now))));
         };
         let bell = Arc::<Bell>::default();
         state.bells.insert(id, Arc::clone(&bell));
         let place = Place { queue: Arc::clone(self), id };
-        Ok(Entry::Waiting(Waiting { place, bell, has_permit: false }))
+        let model = Arc::clone(ticket.model);
+        Ok(Entry::Waiting(Waiting { place, model, bell, has_permit: false }))
     }
 
     /// How it stands.
@@ -228,6 +240,14 @@ impl Queue {
         let mut state = self.state();
         let now = state.line.observe(now);
         state.line.status(now)
+    }
+
+    /// How each model of it stands that runs or is waited for, by name, if there is a limit for each. Whoever waits is
+    /// counted here and in the [whole](Self::status).
+    pub fn status_of_models(&self, now: Instant) -> Vec<(Arc<str>, QueueStatus)> {
+        let mut state = self.state();
+        let now = state.line.observe(now);
+        state.line.status_of_models(now)
     }
 
     /// Does something by which others may get in, and tells them.
@@ -269,8 +289,8 @@ impl fmt::Debug for Queue {
 // === impl Waiting ===
 
 impl Waiting {
-    /// How many get in before it as things stand, leaving ageing aside. 0: it is next, or in already. Takes time with
-    /// their number.
+    /// How many get in before it as things stand, leaving ageing aside, and that some of them may wait for a model that is
+    /// full. 0: it is next, or in already. Takes time with their number.
     pub fn position(&self) -> usize {
         self.place.position().unwrap_or(0)
     }
@@ -299,7 +319,7 @@ impl Future for Waiting {
         self.bell.waker.register(context.waker());
         let Some(admitted) = self.bell.rung.get().copied() else { return Poll::Pending };
         self.has_permit = true;
-        Poll::Ready(Permit::new(&self.place.queue, admitted))
+        Poll::Ready(Permit::new(&self.place.queue, &self.model, admitted))
     }
 }
 
@@ -312,7 +332,7 @@ impl Drop for Waiting {
         queue.ring(|state| {
             state.bells.remove(id);
             // Not in line any more: it was let in and never knew.
-            (if state.line.leave(*id) { None } else { state.line.release() }, None)
+            (if state.line.leave(*id) { None } else { state.line.release(&self.model) }, None)
         });
     }
 }
@@ -327,19 +347,15 @@ impl Place {
 
     /// As [`Waiting::expected_wait`]. Zero if it is in line no more.
     pub fn expected_wait(&self) -> Option<Duration> {
-        let state = self.queue.state();
-        match state.line.position(self.id) {
-            Some(ahead) => state.line.wait_behind(ahead),
-            None => Some(Duration::ZERO),
-        }
+        self.queue.state().line.expected_wait(self.id)
     }
 }
 
 // === impl Permit ===
 
 impl Permit {
-    fn new(queue: &Arc<Queue>, admitted: Option<Instant>) -> Self {
-        Self { queue: Arc::clone(queue), admitted, finished: None }
+    fn new(queue: &Arc<Queue>, model: &Arc<str>, admitted: Option<Instant>) -> Self {
+        Self { queue: Arc::clone(queue), model: Arc::clone(model), admitted, finished: None }
     }
 
     /// Gives the slot back, and lets the queue learn what the call took.
@@ -352,7 +368,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let Self { queue, admitted, finished } = self;
+        let Self { queue, model, admitted, finished } = self;
         queue.ring(|State { line, .. }| {
             if let Some(now) = *finished {
                 line.observe(now);
@@ -361,7 +377,7 @@ impl Drop for Permit {
                     line.learn(now.saturating_duration_since(admitted));
                 }
             }
-            (line.release(), *finished)
+            (line.release(model), *finished)
         });
     }
 }

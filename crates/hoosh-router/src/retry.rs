@@ -1,5 +1,6 @@
 //! Who may be asked again, how long after, and how often.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -37,10 +38,12 @@ pub enum OnExhausted {
 /// slow, all of the time does not get twice the calls.
 #[derive(Debug)]
 pub struct RetryBudget {
-    /// In parts of a try.
-    saved: AtomicU32,
-    /// Calls that earn one try.
-    calls: u32,
+    /// In parts of a try. Shared with the budget that goes on from this one.
+    saved: Arc<AtomicU32>,
+    /// What a call earns.
+    share: u32,
+    /// What a try costs.
+    price: u32,
 }
 
 /// The terms of one walk along a plan.
@@ -104,30 +107,44 @@ impl OnExhausted {
 impl RetryBudget {
     /// One try for every ten calls.
     pub fn new() -> Self {
-        Self::one_in(limits::RETRY_BUDGET_CALLS)
+        Self::full(1, limits::RETRY_BUDGET_CALLS)
     }
 
-    /// One try for every so many calls, and full: a first burst of failures is no reason to be mean.
-    pub fn one_in(calls: u32) -> Self {
-        let calls = calls.max(1);
-        Self { saved: AtomicU32::new(limits::RETRY_BUDGET_MAX.saturating_mul(calls)), calls }
+    /// So many tries for every hundred calls.
+    pub fn percent(percent: u32) -> Self {
+        Self::full(percent.min(100), 100)
+    }
+
+    /// So many from now on, going on from what is left of another budget [by percent](Self::percent), which goes on with it.
+    pub(crate) fn percent_after(before: &Self, percent: u32) -> Self {
+        Self { saved: Arc::clone(&before.saved), ..Self::percent(percent) }
+    }
+
+    /// Full, since a first burst of failures is no reason to be mean.
+    fn full(share: u32, price: u32) -> Self {
+        let saved = Arc::new(AtomicU32::new(limits::RETRY_BUDGET_MAX.saturating_mul(price)));
+        Self { saved, share, price }
     }
 
     /// A call has begun.
     pub fn earn(&self) {
-        let most = limits::RETRY_BUDGET_MAX.saturating_mul(self.calls);
-        let more = |saved: u32| Some((saved + 1).min(most));
-        let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        self.save(self.share);
     }
 
     /// Gives one try back that was not made.
-    pub(crate) fn refund(&self) {
-        (0..self.calls).for_each(|_| self.earn());
+    pub fn refund(&self) {
+        self.save(self.price);
+    }
+
+    fn save(&self, parts: u32) {
+        let most = limits::RETRY_BUDGET_MAX.saturating_mul(self.price);
+        let more = |saved: u32| Some(saved.saturating_add(parts).min(most));
+        let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 
     /// Takes one try, if there is one.
     pub fn spend(&self) -> bool {
-        let less = |saved: u32| saved.checked_sub(self.calls);
+        let less = |saved: u32| saved.checked_sub(self.price);
         self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 }
@@ -162,5 +179,22 @@ mod tests {
             budget.spend()
         });
         assert_eq!(later.count(), 100);
+    }
+
+    #[test]
+    fn so_many_of_a_hundred_are_exactly_that() {
+        for percent in [1, 5, 30, 75, 99, 100] {
+            let budget = RetryBudget::percent(percent);
+            while budget.spend() {}
+            let made = (0..1_000).filter(|_| {
+                budget.earn();
+                budget.spend()
+            });
+            assert_eq!(made.count(), 10 * percent as usize, "{percent}");
+            // And the next one has what is left.
+            budget.refund();
+            let next = RetryBudget::percent_after(&budget, 1);
+            assert!(next.spend() && !next.spend() && !budget.spend());
+        }
     }
 }

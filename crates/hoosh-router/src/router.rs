@@ -13,7 +13,7 @@ use hoosh_core::{
     LlmProvider, NoRoute, OnUnpriced, PriceTable, StreamEvent, UpstreamFailure, limits,
 };
 
-use crate::attempt::{Attempted, Missed, Opening, attempt, now};
+use crate::attempt::{Attempted, Missed, Opening, Unanswered, attempt, now};
 use crate::filter::Pricing;
 use crate::health::{Attempt, Health};
 use crate::hedge::{Hedging, LetGo};
@@ -51,6 +51,7 @@ pub struct RouterBuilder {
     health: Option<Arc<Health>>,
     hedge_percent: Option<u32>,
     pricing: Pricing,
+    hedges_left: Option<Arc<RetryBudget>>,
 }
 
 /// An answer, and who gave it.
@@ -127,6 +128,13 @@ impl RouterBuilder {
         self
     }
 
+    /// Goes on from what another one has left for that, which goes on with it: after a new configuration. Default: enough for
+    /// a first burst.
+    pub fn hedges_after(mut self, before: &Router) -> Self {
+        self.hedges_left = Some(Arc::clone(&before.hedges));
+        self
+    }
+
     /// Sets how candidates of equal priority are ordered. Default: [`Strategy::Priority`].
     pub fn strategy(mut self, strategy: Strategy) -> Self {
         self.strategy = strategy;
@@ -168,7 +176,11 @@ impl RouterBuilder {
         let table = table.priced(self.pricing);
         let (strategy, retry) = (self.strategy, self.retry);
         let percent = self.hedge_percent.unwrap_or(limits::HEDGE_PERCENT).clamp(1, 100);
-        let hedges = Arc::new(RetryBudget::one_in(100_u32.div_ceil(percent)));
+        let hedges = match self.hedges_left {
+            None => RetryBudget::percent(percent),
+            Some(before) => RetryBudget::percent_after(&before, percent),
+        };
+        let hedges = Arc::new(hedges);
         Ok(Router { table: Arc::new(table), strategy, retry, turns: Arc::default(), health, hedges })
     }
 }
@@ -218,7 +230,7 @@ impl Router {
     ///
     /// # Errors
     ///
-    /// [`HooshError::Upstream`] with every failure, or [`HooshError::Resting`].
+    /// [`HooshError::Upstream`] with every failure, or [`HooshError::Resting`]; and who was being asked beside the last.
     ///
     /// # Cancel safety
     ///
@@ -228,7 +240,7 @@ impl Router {
         plan: &'p Plan,
         terms: Terms<'p>,
         call: F,
-    ) -> Result<Attempted<'p, T>, HooshError>
+    ) -> Result<Attempted<'p, T>, Unanswered<'p>>
     where
         F: FnMut(Opening<'p>) -> Fut,
         Fut: Future<Output = Result<T, Missed>>,

@@ -78,7 +78,9 @@ impl App {
             builder = builder.budget(books.budget().clone());
         }
         for provider in &config.providers {
-            builder = builder.queue(provider.name(), provider.queue);
+            if let Some(limits) = provider.queue {
+                builder = builder.queue(provider.name(), limits);
+            }
         }
         Ok(Self {
             gateway: builder.build(),

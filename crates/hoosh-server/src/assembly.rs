@@ -87,6 +87,9 @@ pub(crate) fn router_after(config: &Config, before: Option<Before<'_>>) -> Resul
         .prices(Arc::clone(&config.costs.table))
         .on_unpriced(config.costs.on_unpriced)
         .health(Arc::new(health));
+    if let Some(before) = before {
+        builder = builder.hedges_after(before.router);
+    }
     let mut errors = AssemblyErrors::default();
     for provider in &config.providers {
         let name = provider.name();

@@ -27,9 +27,9 @@ use figment::value::{Dict, Value};
 use hoosh_budget::TokenPool;
 use hoosh_core::prices::PriceEntry;
 use hoosh_core::{ContextRule, Fidelity, OnUnpriced, PriceTable};
-use hoosh_gateway::{Fallbacks, LineLimits, SemanticSettings};
+use hoosh_gateway::{Fallbacks, SemanticSettings};
 use hoosh_providers::ProviderSettings;
-use hoosh_router::{BreakerPolicy, Group, RetryPolicy, RouteOptions, Strategy};
+use hoosh_router::{BreakerPolicy, Group, QueueLimits, RetryPolicy, RouteOptions, Strategy};
 use ring::digest::{SHA256, digest};
 use secrecy::SecretString;
 
@@ -171,8 +171,8 @@ pub struct Provider {
     pub weight: u32,
     /// What is done about its answers that are slow or break.
     pub options: RouteOptions,
-    /// How many calls it answers at once, and how many wait for that. `None`: as many as come.
-    pub queue: LineLimits,
+    /// How many calls it and each of its models answer at once, and how many wait for that. `None`: as many as come.
+    pub queue: Option<QueueLimits>,
     /// What is done about prompts that are longer than its models read, where that is not what [`Routing::context`] says.
     pub context: ContextRule,
 }

@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use hoosh_core::{FailureKind, LlmProvider, ModelInfo, limits};
-use hoosh_gateway::LineLimits;
 use hoosh_providers::{HttpProvider, PRESETS, Preset, ProviderSettings, Timeouts, preset};
 use hoosh_router::RouteOptions;
 use secrecy::SecretString;
@@ -131,7 +130,7 @@ async fn probe(env: &Environment, spot: Spot) -> Result<Found, Absent> {
         cache_ttl: None,
         weight: 1,
         options: RouteOptions::default(),
-        queue: LineLimits::default(),
+        queue: None,
         context: hoosh_core::ContextRule::default(),
     };
     Ok(Found { provider, place: Place::Found(url) })
@@ -178,7 +177,7 @@ fn vendor(preset: &'static Preset, variable: &str, key: &str) -> Found {
         cache_ttl: None,
         weight: 1,
         options: RouteOptions::default(),
-        queue: LineLimits::default(),
+        queue: None,
         context: hoosh_core::ContextRule::default(),
     };
     Found { provider, place: Place::Variable(variable.to_owned()) }

@@ -47,7 +47,7 @@ impl Metrics {
         recorder.describe_counter(
             "hoosh_legs_total".into(),
             None,
-            "Work on calls beside the answer's: slow ones let go of, and hedges let go of".into(),
+            "Work on calls beside the answer's: slow ones and hedges let go of, streams that broke, and those given up".into(),
         );
         recorder.describe_counter(
             "hoosh_cache_calls_total".into(),

@@ -10,7 +10,7 @@ use super::openai::chunks::{Chunks, Envelope, ReadChoice, write_problem};
 use super::openai::reply::{close, is_akin, open, write_envelope, write_extra};
 use super::openai::request::{note_foreign, note_shared, shared_fields, write_shared_fields};
 use super::openai::usage::UsageBody;
-use super::wire::{List, note, request_text, write_event, write_json};
+use super::wire::{List, as_one_text, note, request_text, write_event, write_json};
 use super::{Codec, DecodeError, DecodeStream, Dialect, EncodeStream, Encoded, Quirks, ReplyContext, Target};
 use crate::error::{InvalidRequest, Problem};
 use crate::failure::FidelityNote;
@@ -121,11 +121,7 @@ fn flat_prompt(request: &InferenceRequest, notes: &mut Vec<FidelityNote>) -> Str
         return joined_text(&only.parts);
     }
     note(notes, FidelityNote::new("messages.role"));
-    let turns = conversation.iter().map(|message| {
-        let speaker = message.role.as_str();
-        format!("{}{}: {}\n", speaker[..1].to_uppercase(), &speaker[1..], joined_text(&message.parts))
-    });
-    turns.collect::<String>() + "Assistant:"
+    as_one_text(conversation.iter().map(|message| (message.role, joined_text(&message.parts))))
 }
 
 struct RequestBody<'a> {
@@ -389,6 +385,16 @@ mod tests {
             r#"{"model":"m","prompt":"User: hi\nAssistant: hello\nUser: bye\nAssistant:"}"#
         );
         assert_eq!(encoded.notes, [FidelityNote::new("messages.role")]);
+
+        // An answer that has begun is gone on with.
+        let messages = vec![Message::user("hi"), Message::assistant("hel")];
+        let begun = InferenceRequest { messages, ..Default::default() };
+        let prompt = |dialect: Dialect| {
+            let encoded = dialect.codec().unwrap().encode_request(&begun, TARGET);
+            serde_json::from_slice::<serde_json::Value>(&encoded.body).unwrap()["prompt"].clone()
+        };
+        assert_eq!(prompt(Dialect::OpenAiCompletions), "User: hi\nAssistant: hel");
+        assert_eq!(prompt(Dialect::OllamaGenerate), "User: hi\nAssistant: hel");
     }
 
     #[test]

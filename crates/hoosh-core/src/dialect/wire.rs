@@ -11,8 +11,30 @@ use crate::error::InvalidRequest;
 use crate::failure::{FidelityNote, NoteKind};
 use crate::json::{Extra, FieldError, Object, RawJson};
 use crate::limits;
-use crate::request::{InferenceRequest, MediaSource, Message, Part, PartKind};
+use crate::request::{InferenceRequest, MediaSource, Message, Part, PartKind, Role};
 use crate::response::InferenceResponse;
+
+/// Turns as one text, with the speakers' names before their words, for dialects that know one prompt. It ends where the
+/// assistant is to go on: behind its name, or in its last turn where that has begun.
+pub(super) fn as_one_text(turns: impl IntoIterator<Item = (Role, String)>) -> String {
+    let (mut all, mut last) = (String::new(), None);
+    for (role, text) in turns {
+        if last.replace(role).is_some() {
+            all.push('\n');
+        }
+        let speaker = role.as_str();
+        all.push_str(&speaker[..1].to_uppercase());
+        all.push_str(&speaker[1..]);
+        all.push_str(": ");
+        all.push_str(&text);
+    }
+    match last {
+        Some(Role::Assistant) => {}
+        Some(_) => all.push_str("\nAssistant:"),
+        None => all.push_str("Assistant:"),
+    }
+    all
+}
 
 /// Writes a list from anything that can be gone through more than once.
 pub(super) struct List<I>(pub(super) I);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hoosh_core::dialect::{Codec, Dialect, EncodeStream, StreamForm};
 use hoosh_core::{
     Choice, EventStream, FailureKind, Fidelity, FidelityNote, FinishReason, InferenceRequest,
-    InferenceResponse, Problem, Provenance, Role, StreamEvent, UpstreamFailure, Usage, limits,
+    InferenceResponse, PartKind, Problem, Provenance, Role, StreamEvent, UpstreamFailure, Usage, limits,
 };
 use hoosh_router::{Candidate, until_proven};
 use http::HeaderMap;
@@ -145,28 +145,80 @@ struct TranslatedStream {
     keeper: Option<Keeper>,
 }
 
-/// What another one wrote of a stream.
+/// What others wrote of a stream.
 struct Before {
+    /// The prompt once, and all that they wrote.
     usage: Option<Usage>,
     prefilled: u64,
+    /// Whether who goes on thinks just now.
+    thinks: bool,
 }
 
 impl Before {
-    /// The usage of both, as the caller is told it: the prompt once, and all that was written.
+    /// The usage of all, as the caller is told it: the prompt once, and all that was written.
     fn with(&self, rest: Usage) -> Usage {
         let before = self.usage.unwrap_or_default();
+        let known =
+            [before.input, before.cache_read, before.cache_write_5m, before.cache_write_1h, before.audio_in];
+        // All of it from one of the two: their caches hold other parts of it.
+        let prompt = match known.iter().any(Option::is_some) {
+            true => before,
+            false => without(rest, self.prefilled),
+        };
+        let sum = |before: Option<u64>, rest: Option<u64>| match (before, rest) {
+            (None, None) => None,
+            (before, rest) => Some(before.unwrap_or(0).saturating_add(rest.unwrap_or(0))),
+        };
         Usage {
-            input: before.input.or(rest.input.map(|input| input.saturating_sub(self.prefilled))),
-            output: Some(before.output.unwrap_or(0).saturating_add(rest.output.unwrap_or(0))),
+            output: Some(sum(before.output, rest.output).unwrap_or(0)),
+            reasoning: sum(before.reasoning, rest.reasoning),
+            audio_out: sum(before.audio_out, rest.audio_out),
             provenance: Provenance::Estimated,
-            ..rest
+            ..prompt
         }
     }
+
+    /// Whether an event is of thoughts of who goes on, which would stand behind the text that is there.
+    fn is_thought(&mut self, event: &StreamEvent) -> bool {
+        let is_thought = match event {
+            StreamEvent::Reasoning { .. } => true,
+            StreamEvent::Part { part, .. } => {
+                matches!(part.kind, PartKind::Reasoning(_) | PartKind::Redacted)
+            }
+            // These belong to the piece before them.
+            StreamEvent::Signature { .. } | StreamEvent::PartEnd { .. } => self.thinks,
+            _ => false,
+        };
+        self.thinks = is_thought && !matches!(event, StreamEvent::PartEnd { .. });
+        is_thought
+    }
+}
+
+/// A usage without so many tokens of its prompt, wherever they are counted.
+fn without(usage: Usage, mut tokens: u64) -> Usage {
+    let mut less = |part: Option<u64>| {
+        part.map(|part| {
+            let taken = part.min(tokens);
+            tokens -= taken;
+            part - taken
+        })
+    };
+    // The text that is there stands at the end of the prompt, which caches come to last.
+    let (input, cache_write_5m) = (less(usage.input), less(usage.cache_write_5m));
+    let (cache_write_1h, cache_read) = (less(usage.cache_write_1h), less(usage.cache_read));
+    Usage { input, cache_write_5m, cache_write_1h, cache_read, ..usage }
 }
 
 impl TranslatedStream {
     fn event(&mut self, event: StreamEvent, out: &mut Vec<u8>) {
         self.bytes += event.content_bytes();
+        if self.before.as_mut().is_some_and(|before| before.is_thought(&event)) {
+            if let StreamEvent::Reasoning { delta, .. } = &event {
+                // It is paid for, though nobody gets to see it.
+                self.count(delta);
+            }
+            return;
+        }
         self.note_text(&event);
         let event = match (event, &self.before) {
             // It has begun, and who goes on has no word in that.
@@ -183,16 +235,18 @@ impl TranslatedStream {
             StreamEvent::Usage(usage) => self.usage = Some(*usage),
             StreamEvent::Text { delta, .. }
             | StreamEvent::Reasoning { delta, .. }
-            | StreamEvent::ToolCallDelta { arguments: delta, .. }
-                if self.written.len() + delta.len() <= limits::COUNTED_TEXT_BYTES_MAX =>
-            {
-                self.written.push_str(delta);
-            }
+            | StreamEvent::ToolCallDelta { arguments: delta, .. } => self.count(delta),
             _ => {}
         }
         self.encoder.event(&event, out);
         if let Some(keeper) = &mut self.keeper {
             keeper.event(event);
+        }
+    }
+
+    fn count(&mut self, delta: &str) {
+        if self.written.len() + delta.len() <= limits::COUNTED_TEXT_BYTES_MAX {
+            self.written.push_str(delta);
         }
     }
 
@@ -300,16 +354,12 @@ impl Lane for TranslatedStream {
         if self.marks {
             self.ready.extend_from_slice(format!(": x-hoosh-continued: from={from}; to={to}\n\n").as_bytes());
         }
-        // What others wrote before is read again too.
-        let written = before.map(|usage| Usage {
-            output: Some(
-                usage.output.unwrap_or(0)
-                    + self.before.as_ref().and_then(|one| one.usage?.output).unwrap_or(0),
-            ),
-            input: self.before.as_ref().and_then(|one| one.usage?.input).or(usage.input),
-            ..usage
-        });
-        self.before = Some(Before { usage: written, prefilled });
+        // Others may have written before that one.
+        let usage = match &self.before {
+            Some(earlier) => before.map(|usage| earlier.with(usage)).or(earlier.usage),
+            None => before,
+        };
+        self.before = Some(Before { usage, prefilled, thinks: false });
         self.prompt.is_for(&model);
         self.written.clear();
         self.usage = None;
@@ -331,5 +381,71 @@ impl Lane for TranslatedStream {
     fn write_problem(&mut self, problem: &Problem, out: &mut Vec<u8>) {
         self.note_late(out);
         self.encoder.problem(problem, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hoosh_core::{Part, ServiceTier};
+
+    use super::*;
+
+    const ALL: Usage = Usage {
+        input: Some(4),
+        cache_read: Some(16),
+        cache_write_5m: None,
+        cache_write_1h: None,
+        output: Some(3),
+        reasoning: Some(2),
+        audio_in: None,
+        audio_out: None,
+        service_tier: ServiceTier::Standard,
+        provenance: Provenance::Reported,
+    };
+
+    #[test]
+    fn the_prompt_is_told_as_one_counted_it_and_all_that_was_written() {
+        let before = |usage| Before { usage, prefilled: 6, thinks: false };
+        let counted = Usage { input: Some(5), output: Some(2), ..Usage::default() };
+        let cached = Usage { input: None, cache_read: Some(3), ..ALL };
+        let both = |prompt: Usage, output, reasoning| Usage {
+            output: Some(output),
+            reasoning,
+            provenance: Provenance::Estimated,
+            ..prompt
+        };
+        // The caches of who goes on hold another part of it.
+        assert_eq!(before(Some(counted)).with(ALL), both(counted, 5, Some(2)));
+        assert_eq!(before(Some(cached)).with(ALL), both(cached, 6, Some(4)));
+        // Nothing is known of the first: the prompt of the rest is longer by what was there.
+        let known = Usage { input: Some(0), cache_read: Some(14), ..ALL };
+        assert_eq!(before(None).with(ALL), both(known, 3, Some(2)));
+        let written = Usage { output: Some(2), ..Usage::default() };
+        assert_eq!(before(Some(written)).with(ALL), both(known, 5, Some(2)));
+        assert_eq!(before(None).with(Usage::default()), both(Usage::default(), 0, None));
+    }
+
+    #[test]
+    fn thoughts_of_who_goes_on_are_left_out_to_their_end() {
+        let mut before = Before { usage: None, prefilled: 0, thinks: false };
+        let reasoning = || StreamEvent::Reasoning { choice: 0, delta: "Hm".into() };
+        let text = || StreamEvent::Text { choice: 0, delta: "So".into() };
+        let end = || StreamEvent::PartEnd { choice: 0 };
+        let hidden = StreamEvent::Part { choice: 0, part: Part::from(PartKind::Redacted) };
+        for (event, expect) in [
+            (end(), false),
+            (reasoning(), true),
+            (reasoning(), true),
+            (end(), true),
+            (hidden, true),
+            (text(), false),
+            (end(), false),
+            (reasoning(), true),
+            // Without a word of its end.
+            (text(), false),
+            (end(), false),
+        ] {
+            assert_eq!(before.is_thought(&event), expect, "{event:?}");
+        }
     }
 }

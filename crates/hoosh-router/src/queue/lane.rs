@@ -17,7 +17,8 @@ use hoosh_core::limits::QUEUE_CALLERS_MAX;
 /// Who waits. Who came later has the higher one.
 pub(super) type Id = u64;
 
-/// Callers and their waiting calls. Everything but [`before`](Self::before) takes logarithmic time.
+/// Callers and their waiting calls. Everything but [`before`](Self::before) takes logarithmic time, and to pass over those
+/// whose model is full takes time with their number.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     /// Where newcomers start. No waiting call starts before, so that no backlog goes before a newcomer.
@@ -27,15 +28,18 @@ pub(super) struct Lane {
     /// Where each caller's first call starts: the first is next.
     by_share: BTreeSet<(u128, Id, Arc<str>)>,
     /// Since when each caller has been passed over, and its first call.
-    by_age: BTreeSet<(Instant, Id)>,
+    by_age: BTreeSet<(Instant, Id, Arc<str>)>,
     /// Where callers without waiting calls go on, if the clock has not come that far.
     ahead: BTreeSet<(u128, Arc<str>)>,
     waiting: usize,
+    /// The same of each model that somebody waits for.
+    waiting_for: HashMap<Arc<str>, usize>,
 }
 
 /// A call that waits.
 #[derive(Debug)]
 pub(super) struct Call {
+    pub(super) model: Arc<str>,
     pub(super) tokens: u64,
     pub(super) entered: Instant,
 }
@@ -57,33 +61,55 @@ impl Lane {
         self.waiting
     }
 
+    /// How many of them for that model.
+    pub(super) fn waiting_for(&self, model: &str) -> usize {
+        self.waiting_for.get(model).copied().unwrap_or_default()
+    }
+
+    /// The models that calls wait for.
+    pub(super) fn models(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.waiting_for.keys()
+    }
+
     /// Adds a call, the last of its caller. Gives the caller's name to be kept.
     pub(super) fn join(&mut self, caller: &str, id: Id, call: Call) -> Arc<str> {
         let (caller, clock) = (self.name(caller), self.clock);
+        self.waiting += 1;
+        *self.waiting_for.entry(Arc::clone(&call.model)).or_default() += 1;
         self.change(&caller, |account| {
             account.catch_up(clock);
             account.calls.insert(id, call);
         });
-        self.waiting += 1;
         caller
     }
 
     /// Takes a call out that does not get in.
     pub(super) fn leave(&mut self, caller: &Arc<str>, id: Id) {
-        if self.change(caller, |account| account.calls.remove(&id)).is_some() {
-            self.waiting -= 1;
+        if let Some(call) = self.change(caller, |account| account.calls.remove(&id)) {
+            self.waits_no_more(&call);
         }
     }
 
     /// Takes a call out that gets in.
     pub(super) fn take(&mut self, caller: &Arc<str>, id: Id, now: Instant) {
-        let started = self.change(caller, |account| {
+        let taken = self.change(caller, |account| {
             account.turn = Some(now);
-            account.calls.remove(&id).map(|call| account.pay(call.tokens))
+            let call = account.calls.remove(&id)?;
+            Some((account.pay(call.tokens), call))
         });
-        if let Some(started) = started {
-            self.waiting -= 1;
+        if let Some((started, call)) = taken {
+            self.waits_no_more(&call);
             self.advance(started);
+        }
+    }
+
+    fn waits_no_more(&mut self, call: &Call) {
+        self.waiting -= 1;
+        if let Some(waiting) = self.waiting_for.get_mut(&call.model) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                self.waiting_for.remove(&call.model);
+            }
         }
     }
 
@@ -97,29 +123,47 @@ impl Lane {
         self.advance(started);
     }
 
-    /// The call that is next.
-    pub(super) fn next(&self) -> Option<Id> {
-        self.by_share.first().map(|(_, id, _)| *id)
+    /// The call that is next among those whose model is free. The others keep their places.
+    pub(super) fn next(&self, is_free: impl Fn(&str) -> bool) -> Option<Id> {
+        // To look through all of them for nothing is dear.
+        self.waiting_for.keys().find(|model| is_free(model))?;
+        let accounts = self.by_share.iter().filter_map(|(.., caller)| self.callers.get(caller));
+        accounts.filter_map(|account| account.first(&is_free)).map(|(_, id)| id).next()
     }
 
-    /// Since when the caller that had to wait longest for a turn has been passed over, and its first call.
+    /// Since when the caller that had to wait longest for a turn has been passed over, and its first call, of those whose
+    /// model is free.
     ///
     /// That is since the call came, or since the last of its caller got in if that is later: calls do not age behind
     /// their caller's own.
-    pub(super) fn longest(&self) -> Option<(Instant, Id)> {
-        self.by_age.first().copied()
+    pub(super) fn longest(&self, is_free: impl Fn(&str) -> bool) -> Option<(Instant, Id)> {
+        self.waiting_for.keys().find(|model| is_free(model))?;
+        let mut longest: Option<(Instant, Id)> = None;
+        for (since, id, caller) in &self.by_age {
+            // A call behind a caller's first is no older than that.
+            if longest.is_some_and(|longest| longest < (*since, *id)) {
+                break;
+            }
+            let first = self.callers.get(caller).and_then(|account| account.first(&is_free));
+            longest = longest.into_iter().chain(first).min();
+        }
+        longest
     }
 
-    /// How many calls of this lane get in before that one, if nobody comes or leaves. Takes time with their number.
-    pub(super) fn before(&self, caller: &str, id: Id) -> usize {
+    /// How many calls of this lane get in before that one, if nobody comes or leaves, all or those `of` a model. Takes time
+    /// with their number.
+    pub(super) fn before(&self, caller: &str, id: Id, of: Option<&str>) -> usize {
         let place =
-            self.callers.get(caller).and_then(|account| account.starts().find(|(_, other)| *other == id));
-        let Some(place) = place else { return 0 };
+            self.callers.get(caller).and_then(|account| account.starts().find(|(_, other, _)| *other == id));
+        let Some(place) = place.map(|(start, id, _)| (start, id)) else { return 0 };
         self.by_share
             .iter()
             .take_while(|(start, first, _)| (*start, *first) < place)
             .filter_map(|(_, _, caller)| self.callers.get(caller))
-            .map(|account| account.starts().take_while(|other| *other < place).count())
+            .map(|account| {
+                let earlier = account.starts().take_while(|(start, other, _)| (*start, *other) < place);
+                earlier.filter(|(.., model)| of.is_none_or(|of| *of == ***model)).count()
+            })
             .sum()
     }
 
@@ -131,16 +175,16 @@ impl Lane {
     /// Changes an account, and its places in all the orders with it.
     fn change<T>(&mut self, caller: &Arc<str>, change: impl FnOnce(&mut Account) -> T) -> T {
         let account = self.callers.entry(Arc::clone(caller)).or_default();
-        if let Some((since, id)) = account.first() {
+        if let Some((since, id)) = account.first(|_| true) {
             self.by_share.remove(&(account.start, id, Arc::clone(caller)));
-            self.by_age.remove(&(since, id));
+            self.by_age.remove(&(since, id, Arc::clone(caller)));
         } else {
             self.ahead.remove(&(account.start, Arc::clone(caller)));
         }
         let changed = change(account);
-        if let Some((since, id)) = account.first() {
+        if let Some((since, id)) = account.first(|_| true) {
             self.by_share.insert((account.start, id, Arc::clone(caller)));
-            self.by_age.insert((since, id));
+            self.by_age.insert((since, id, Arc::clone(caller)));
         } else if account.start > self.clock {
             self.ahead.insert((account.start, Arc::clone(caller)));
         } else {
@@ -187,18 +231,18 @@ impl Account {
         started
     }
 
-    /// Since when it has been passed over, and its first call.
-    fn first(&self) -> Option<(Instant, Id)> {
-        let (id, call) = self.calls.first_key_value()?;
+    /// Since when it has been passed over, and its first call, of those whose model is free.
+    fn first(&self, is_free: impl Fn(&str) -> bool) -> Option<(Instant, Id)> {
+        let (id, call) = self.calls.iter().find(|(_, call)| is_free(&call.model))?;
         Some((self.turn.map_or(call.entered, |turn| turn.max(call.entered)), *id))
     }
 
-    /// Where its calls start, in order.
-    fn starts(&self) -> impl Iterator<Item = (u128, Id)> {
+    /// Where its calls start, in order, and for which model they are.
+    fn starts(&self) -> impl Iterator<Item = (u128, Id, &Arc<str>)> {
         self.calls.iter().scan(self.start, |next, (id, call)| {
             let start = *next;
             *next += weight(call.tokens);
-            Some((start, *id))
+            Some((start, *id, &call.model))
         })
     }
 }
@@ -229,22 +273,22 @@ mod tests {
     #[test]
     fn a_caller_that_leaves_before_it_had_anything_is_forgotten() {
         let mut lane = Lane::default();
-        let call = || Call { tokens: 10, entered: Instant::now() };
+        let call = || Call { model: "m".into(), tokens: 10, entered: Instant::now() };
         let caller = lane.join("a", 0, call());
         lane.join("a", 1, call());
         lane.leave(&caller, 0);
-        assert_eq!((lane.next(), lane.waiting()), (Some(1), 1));
+        assert_eq!((lane.next(|_| true), lane.waiting(), lane.waiting_for("m")), (Some(1), 1, 1));
         lane.leave(&caller, 1);
         lane.leave(&caller, 1);
-        assert_eq!((lane.next(), lane.longest(), lane.waiting()), (None, None, 0));
-        assert!(lane.callers.is_empty() && lane.ahead.is_empty());
+        assert_eq!((lane.next(|_| true), lane.longest(|_| true), lane.waiting()), (None, None, 0));
+        assert!(lane.callers.is_empty() && lane.ahead.is_empty() && lane.waiting_for.is_empty());
     }
 
     #[test]
     fn a_bounded_number_of_callers_is_remembered_those_farthest_ahead() {
         let mut lane = Lane::default();
         // Starts at 0 like all that follow, so that the clock stands still.
-        lane.join("waits", 0, Call { tokens: 1, entered: Instant::now() });
+        lane.join("waits", 0, Call { model: "m".into(), tokens: 1, entered: Instant::now() });
         for index in 0..2 * QUEUE_CALLERS_MAX as u64 {
             lane.pass(&index.to_string(), 1 + index);
         }
@@ -252,6 +296,6 @@ mod tests {
         assert_eq!(lane.callers.len(), QUEUE_CALLERS_MAX + 1);
         assert!(!lane.callers.contains_key("0"));
         assert!(lane.callers.contains_key(&*(2 * QUEUE_CALLERS_MAX - 1).to_string()));
-        assert_eq!(lane.next(), Some(0), "who waits is never forgotten");
+        assert_eq!(lane.next(|_| true), Some(0), "who waits is never forgotten");
     }
 }

@@ -1,5 +1,7 @@
 //! Permits, places and wakers. Who is next is told in `line/tests.rs`.
 
+use std::mem;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -8,12 +10,15 @@ use hoosh_core::limits::QUEUE_AGE_STEP;
 
 use super::*;
 
+/// The model of all calls where it does not matter.
+static MODEL: LazyLock<Arc<str>> = LazyLock::new(|| "m".into());
+
 fn queue(concurrent: usize, waiting: usize) -> Arc<Queue> {
-    Arc::new(Queue::new(QueueLimits { concurrent, waiting }))
+    Arc::new(Queue::new(QueueLimits { concurrent, waiting, per_model: None }))
 }
 
 fn ticket(caller: &str) -> Ticket<'_> {
-    Ticket { caller, tier: Tier::Normal, tokens: 100, deadline: None }
+    Ticket { caller, model: &MODEL, tier: Tier::Normal, tokens: 100, deadline: None }
 }
 
 #[track_caller]
@@ -118,7 +123,7 @@ async fn limits_can_be_changed_while_calls_run_and_wait() {
     let mut places: Vec<Waiting> = (0..4).map(|_| waiting(queue.enter(&ticket("a"), now))).collect();
 
     // Lower: nobody is thrown out, nobody gets in until fewer run.
-    queue.set_limits(QueueLimits { concurrent: 1, waiting: 1 });
+    queue.set_limits(QueueLimits { concurrent: 1, waiting: 1, per_model: None });
     assert_eq!(counts(&queue), (3, 4));
     assert_eq!(queue.enter(&ticket("a"), now).unwrap_err(), QueueRefusal::Full { waiting: 4 });
     drop((running.pop(), running.pop()));
@@ -133,18 +138,18 @@ async fn limits_can_be_changed_while_calls_run_and_wait() {
         tokio::join!(a, b)
     };
     let (permits, ()) = tokio::join!(sleeping, async {
-        queue.set_limits(QueueLimits { concurrent: 3, waiting: 1 });
+        queue.set_limits(QueueLimits { concurrent: 3, waiting: 1, per_model: None });
     });
     assert_eq!(counts(&queue), (3, 1));
 
     // None: a pause.
-    queue.set_limits(QueueLimits { concurrent: 0, waiting: 2 });
+    queue.set_limits(QueueLimits { concurrent: 0, waiting: 2, per_model: None });
     running.clear();
     drop(waiting(queue.enter(&ticket("b"), now)));
     drop(permits);
     assert_eq!(counts(&queue), (0, 1));
     assert_eq!((places[0].position(), places[0].expected_wait()), (0, None));
-    queue.set_limits(QueueLimits { concurrent: 1, waiting: 2 });
+    queue.set_limits(QueueLimits { concurrent: 1, waiting: 2, per_model: None });
     drop(places.remove(0).await);
 }
 
@@ -231,8 +236,8 @@ fn a_permit_that_is_dropped_goes_by_the_latest_time_told() {
 /// Entries, leaves and releases by a seed, with all that must hold looked at after each.
 #[test]
 fn nobody_is_lost_whatever_happens_in_whatever_order() {
-    for seed in 1..=4 {
-        let mut world = Simulation::new(seed);
+    for seed in 1..=8 {
+        let mut world = Simulation::new(seed, seed > 4);
         for _ in 0..10_000 {
             world.step();
             world.check();
@@ -244,6 +249,11 @@ fn nobody_is_lost_whatever_happens_in_whatever_order() {
 struct Simulation {
     queue: Arc<Queue>,
     limits: QueueLimits,
+    models: [Arc<str>; 4],
+    /// Whether each model has a limit.
+    limits_models: bool,
+    /// Calls of each model that run at most.
+    model_max: HashMap<Arc<str>, usize>,
     now: Instant,
     permits: Vec<Permit>,
     places: Vec<Waiting>,
@@ -253,11 +263,14 @@ struct Simulation {
 }
 
 impl Simulation {
-    fn new(seed: u64) -> Self {
-        let limits = QueueLimits { concurrent: 4, waiting: 40 };
+    fn new(seed: u64, limits_models: bool) -> Self {
+        let limits = QueueLimits { concurrent: 4, waiting: 40, per_model: limits_models.then_some(2) };
         Self {
             queue: Arc::new(Queue::new(limits)),
             limits,
+            models: ["m", "n", "o", "p"].map(Arc::from),
+            limits_models,
+            model_max: HashMap::new(),
             now: Instant::now(),
             permits: Vec::new(),
             places: Vec::new(),
@@ -288,7 +301,8 @@ impl Simulation {
                 if self.random(2) == 0 { permit.finish(self.now) } else { drop(permit) }
             }
             16 => {
-                self.limits = QueueLimits { concurrent: self.random(8), waiting: self.random(50) };
+                let per_model = self.limits_models.then(|| 1 + self.random(3));
+                self.limits = QueueLimits { concurrent: self.random(8), waiting: self.random(50), per_model };
                 self.queue.set_limits(self.limits);
             }
             // Not all at once, so that some are let in and leave without knowing.
@@ -298,25 +312,30 @@ impl Simulation {
 
     fn enter(&mut self) {
         let callers = ["a", "b", "c", "d", "e"];
+        let model = Arc::clone(&self.models[self.random(4)]);
         let ticket = Ticket {
             caller: callers[self.random(callers.len())],
+            model: &model,
             tier: Tier::ALL[self.random(4)],
             tokens: self.random(3_000) as u64,
             deadline: (self.random(4) == 0)
                 .then(|| self.now + Duration::from_millis(self.random(60_000) as u64)),
         };
         let (running, waiting) = counts(&self.queue);
+        let of_model = self.queue.status_of_models(self.now).into_iter().find(|(name, _)| *name == model);
+        let is_model_free = of_model.is_none_or(|(_, status)| Some(status.running) < self.limits.per_model);
+        let is_free = running < self.limits.concurrent && is_model_free;
         match self.queue.enter(&ticket, self.now) {
             Ok(Entry::Admitted(permit)) => {
-                assert!(running < self.limits.concurrent && waiting == 0);
+                assert!(is_free && (waiting == 0 || self.limits_models));
                 self.permits.push(permit);
             }
             Ok(Entry::Waiting(place)) => {
-                assert!(running >= self.limits.concurrent && waiting < self.limits.waiting);
+                assert!(!is_free && waiting < self.limits.waiting);
                 self.places.push(place);
             }
             Err(QueueRefusal::Full { waiting: told }) => {
-                assert!(running >= self.limits.concurrent && waiting >= self.limits.waiting);
+                assert!(!is_free && waiting >= self.limits.waiting);
                 assert_eq!(told, waiting);
             }
             Err(QueueRefusal::TooLate { wait }) => {
@@ -344,6 +363,9 @@ impl Simulation {
         assert!(running >= self.permits.len());
         self.running_max = self.limits.concurrent.max(running.min(self.running_max));
         assert!(running <= self.running_max, "nobody gets in beyond the limit");
+        if self.limits_models {
+            return self.check_models(running, waiting);
+        }
         assert!(running >= self.limits.concurrent || waiting == 0, "no slot is idle while somebody waits");
         // Those who are in without knowing count as next, so 0 may be there more than once.
         let mut positions: Vec<usize> = self.places.iter().map(Waiting::position).collect();
@@ -354,9 +376,25 @@ impl Simulation {
         assert_eq!(self.queue.state().bells.len(), waiting);
     }
 
+    fn check_models(&mut self, running: usize, waiting: usize) {
+        let most = self.limits.per_model.unwrap();
+        let models = self.queue.status_of_models(self.now);
+        let waits = |status: &QueueStatus| status.waiting_by_tier.iter().sum::<usize>();
+        assert_eq!(models.iter().map(|(_, status)| status.running).sum::<usize>(), running);
+        assert_eq!(models.iter().map(|(_, status)| waits(status)).sum::<usize>(), waiting);
+        let before = mem::take(&mut self.model_max);
+        for (model, status) in models {
+            let is_idle = status.running < most && running < self.limits.concurrent;
+            assert!(!is_idle || waits(&status) == 0, "no slot is idle while one waits that could run");
+            let max = most.max(status.running.min(before.get(&model).copied().unwrap_or_default()));
+            assert!(status.running <= max, "nobody gets in beyond the limit of {model}");
+            self.model_max.insert(model, max);
+        }
+    }
+
     /// Everybody who stays gets in.
     fn wind_up(mut self) {
-        self.queue.set_limits(QueueLimits { concurrent: 2, waiting: 0 });
+        self.queue.set_limits(QueueLimits { concurrent: 2, waiting: 0, per_model: None });
         while !self.places.is_empty() {
             let left = self.places.len();
             self.permits.clear();

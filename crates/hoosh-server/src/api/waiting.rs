@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, stream};
 use hoosh_core::dialect::{Dialect, StreamForm};
-use hoosh_gateway::{Call, PlaceInLine, Reply, ReplyBody, ReplyHead, ReplyStream};
+use hoosh_gateway::{Call, PlaceInLine, Reply, ReplyBody, ReplyHead, ReplyStream, StopMark};
 use http::{HeaderMap, Response};
 use tokio::time::{Interval, interval, timeout};
 
@@ -34,6 +34,8 @@ pub(super) async fn answer(
 ) -> Result<Response<ResponseBody>, ServerError> {
     let place = Arc::new(PlaceInLine::default());
     call.place = Some(Arc::clone(&place));
+    let mark = Arc::new(StopMark::default());
+    call.stop = Some(Arc::clone(&mark));
     let (dialect, id, app) = (call.dialect, call.id.clone(), Arc::clone(app));
     let mut calling = Box::pin(async move { app.gateway.call(call).await });
     if let Ok(answered) = timeout(every, &mut calling).await {
@@ -52,7 +54,7 @@ pub(super) async fn answer(
             Err(error) => (error::event(&error::problem(&error), dialect), None),
         }
     };
-    let stopped = error::event(&ReplyStream::stopped(), dialect);
+    let stopped = (error::event(&ReplyStream::stopped(), dialect), mark);
     Ok(streamed(EVENT_STREAM, ResponseBody::waited(answer, comments(place, every), stopped)))
 }
 

@@ -178,7 +178,6 @@ fn url(address: SocketAddr) -> String {
 #[cfg(test)]
 mod tests {
     use hoosh_core::ProviderType;
-    use hoosh_gateway::LineLimits;
     use hoosh_providers::ProviderSettings;
 
     use super::*;
@@ -195,7 +194,7 @@ mod tests {
             cache_ttl: None,
             weight: 1,
             options: hoosh_router::RouteOptions::default(),
-            queue: LineLimits::default(),
+            queue: None,
             context: hoosh_core::ContextRule::default(),
         }
     }

@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     Whole { min: u64, max: u64 },
     /// A time in seconds, fractions allowed.
     Seconds { zero: bool },
+    /// How often something is done, in seconds, fractions allowed; 0: never.
+    Interval { min: Duration },
     /// True or false.
     Switch,
     /// A provider's name.
@@ -183,7 +185,7 @@ pub(crate) const KEYS: &[Key] = &[
     },
     Key {
         path: "server.waiting_comment_secs",
-        kind: Kind::Seconds { zero: true },
+        kind: Kind::Interval { min: limits::WAITING_COMMENT_INTERVAL_MIN },
         default: Fallback::Time(limits::WAITING_COMMENT_INTERVAL),
         doc: "How long a streamed call waits for its answer, in line or for the provider, before the response begins with \
               a comment that says so, and how often [one follows](http-api.md#while-a-stream-waits). An error after \
@@ -540,7 +542,7 @@ pub(crate) const KEYS: &[Key] = &[
         ),
         doc: "Whether it is on this machine or network: whether it may see calls with `x-hoosh-privacy: local`, costs nothing \
               per token where no [price](#what-calls-cost) names it, and is looked after by heartbeats. An address is near if it is private or loopback, or a name that no \
-              public resolver knows: one without a dot, or below `localhost`, `local`, `internal` or `home.arpa`.",
+              public resolver knows: one without a dot that does not begin with a digit, or one below `localhost`, `local`, `internal` or `home.arpa`.",
     },
     Key {
         path: "providers[].api_key",
@@ -575,7 +577,8 @@ pub(crate) const KEYS: &[Key] = &[
         default: Fallback::Switch(false),
         doc: "Whether the next provider is asked too when an answer of this one takes longer to begin than 95 of 100 before \
               it (of the latest 64, once 20 are known). The first that begins to answer is taken and the other call is cut \
-              off. Both may be paid for: `x-hoosh-cost` holds both.",
+              off. Both may be paid for: `x-hoosh-cost` holds both. Slower than the other five times in a row, it \
+              fails each time from then on.",
     },
     Key {
         path: "providers[].continue_streams",
@@ -602,13 +605,14 @@ pub(crate) const KEYS: &[Key] = &[
         path: "providers[].max_concurrent_per_model",
         kind: Kind::Whole { min: 1, max: 1_000_000 },
         default: Fallback::Open("no limit"),
-        doc: "The same for each of its models, in a line of the model's own that is waited in first.",
+        doc: "The same of each of its models. The line is one for all of them: who waits for a model that is full is passed by \
+              the others, and keeps its place.",
     },
     Key {
         path: "providers[].max_waiting",
         kind: Kind::Whole { min: 0, max: 1_000_000 },
         default: Fallback::Whole(limits::QUEUE_WAITING as u64),
-        doc: "Calls that may wait in each of those lines. One more is given to the next provider, or refused with 429.",
+        doc: "Calls that may wait in that line. One more is given to the next provider, or refused with 429.",
     },
     Key {
         path: "providers[].models",
@@ -895,6 +899,9 @@ impl Kind {
             Self::Address => "an IP address such as \"127.0.0.1\"".to_owned(),
             Self::Whole { min, max } => format!("a whole number from {min} to {max}"),
             Self::Seconds { zero: true } => format!("a number of seconds from 0 to {SECONDS_MAX}"),
+            Self::Interval { min } => {
+                format!("a number of seconds from {} to {SECONDS_MAX}, or 0", min.as_secs_f64())
+            }
             Self::Seconds { zero: false } => format!("a number of seconds above 0, up to {SECONDS_MAX}"),
             Self::Switch => "true or false".to_owned(),
             Self::Name => "a name of letters, digits, `.`, `_` and `-`".to_owned(),

@@ -138,7 +138,12 @@ impl<'a> Reader<'a> {
         match at.key.kind {
             Kind::Address => self.parsed(&at, value, |text| text.parse().ok()).map(Setting::Address),
             Kind::Whole { min, max } => self.whole(&at, value, min, max).map(Setting::Whole),
-            Kind::Seconds { zero } => self.seconds(&at, value, zero).map(Setting::Time),
+            Kind::Seconds { zero } => {
+                self.seconds(&at, value, |time| zero || !time.is_zero()).map(Setting::Time)
+            }
+            Kind::Interval { min } => {
+                self.seconds(&at, value, |time| time.is_zero() || time >= min).map(Setting::Time)
+            }
             Kind::Switch => self.switch(&at, value).map(Setting::Switch),
             Kind::Name => {
                 let named = |text: String| is_name(&text).then_some(text);
@@ -245,13 +250,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn seconds(&mut self, at: &At, value: Value, zero: bool) -> Option<Duration> {
+    /// A time that may be, as it was written and in nanoseconds: what is above zero and rounds to it would otherwise be a
+    /// time-out before anything began, or never.
+    fn seconds(&mut self, at: &At, value: Value, may_be: impl Fn(Duration) -> bool) -> Option<Duration> {
         let seconds = self.number(at, value)?;
-        let in_range =
-            |seconds: &f64| *seconds <= SECONDS_MAX as f64 && (*seconds > 0.0 || zero && *seconds == 0.0);
+        let in_range = |seconds: &f64| (0.0..=SECONDS_MAX as f64).contains(seconds);
         let time = seconds.filter(in_range).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        // What is above zero and rounds to it would otherwise be a time-out before anything began.
-        match time.filter(|time| zero || !time.is_zero()) {
+        let is_rounded = |time: &Duration| time.is_zero() && seconds.is_some_and(|seconds| seconds > 0.0);
+        match time.filter(|time| !is_rounded(time) && may_be(*time)) {
             Some(time) => Some(time),
             None => {
                 let found =

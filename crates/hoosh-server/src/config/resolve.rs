@@ -6,7 +6,7 @@ use std::time::Duration;
 use figment::value::{Dict, Value};
 use hoosh_budget::{Capacity, PoolFault, PoolTree, TokenPool};
 use hoosh_core::{ContextPolicy, ContextRule, ProviderType, limits};
-use hoosh_gateway::{Fallbacks, LineLimits, SemanticSettings};
+use hoosh_gateway::{Fallbacks, SemanticSettings};
 use hoosh_providers::{Preset, ProviderSettings, Timeouts, preset};
 use hoosh_router::{BreakerPolicy, Canary, Group, Member, QueueLimits, RetryPolicy, RouteOptions};
 use http::Uri;
@@ -531,14 +531,13 @@ fn same_origin(url: &str, host: &str) -> bool {
     origin(url).is_some_and(|url| origin(host) == Some(url))
 }
 
-fn line_limits(section: &mut Section) -> LineLimits {
+fn line_limits(section: &mut Section) -> Option<QueueLimits> {
     let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
     let waiting = section.whole("max_waiting").map_or(limits::QUEUE_WAITING, size);
-    let limits = |number: Option<u64>| Some(QueueLimits { concurrent: size(number?), waiting });
-    LineLimits {
-        provider: limits(section.whole("max_concurrent")),
-        each_model: limits(section.whole("max_concurrent_per_model")),
-    }
+    let all = section.whole("max_concurrent").map(size);
+    let per_model = section.whole("max_concurrent_per_model").map(size);
+    let is_limited = all.is_some() || per_model.is_some();
+    is_limited.then(|| QueueLimits { concurrent: all.unwrap_or(usize::MAX), waiting, per_model })
 }
 
 /// What is missing here is a fault already.

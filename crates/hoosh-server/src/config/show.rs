@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use hoosh_budget::{TokenPool, Window};
 use hoosh_core::ContextRule;
-use hoosh_gateway::LineLimits;
 use hoosh_providers::preset;
 
 use super::file::join;
@@ -197,13 +196,11 @@ impl Page<'_> {
         if let Some(prefills) = provider.options.prefills {
             self.key(&section, "prefill", &prefills.to_string());
         }
-        let LineLimits { provider: all, each_model } = provider.queue;
-        for (key, limits) in [("max_concurrent", all), ("max_concurrent_per_model", each_model)] {
-            if let Some(limits) = limits {
-                self.key(&section, key, &limits.concurrent.to_string());
+        if let Some(limits) = provider.queue {
+            let all = Some(limits.concurrent).filter(|concurrent| *concurrent != usize::MAX);
+            for (key, most) in [("max_concurrent", all), ("max_concurrent_per_model", limits.per_model)] {
+                most.into_iter().for_each(|most| self.key(&section, key, &most.to_string()));
             }
-        }
-        if let Some(limits) = all.or(each_model) {
             self.key(&section, "max_waiting", &limits.waiting.to_string());
         }
         self.key(&section, "models", &list(&provider.models));

@@ -5,7 +5,7 @@ use std::path::Path;
 use hoosh_budget::{Mode, Window};
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{Compression, ContextPolicy, ProviderType, limits};
-use hoosh_gateway::{CallerId, LineLimits, SemanticSettings};
+use hoosh_gateway::{CallerId, SemanticSettings};
 use hoosh_providers::Timeouts;
 use hoosh_router::QueueLimits;
 use secrecy::ExposeSecret;
@@ -167,8 +167,7 @@ fn every_key_is_read() {
     assert_eq!(provider.settings.base_url.as_deref(), Some("http://10.0.0.5:8080"));
     assert_eq!(provider.settings.api_key.as_ref().map(ExposeSecret::expose_secret), Some("sk-x"));
     assert_eq!((provider.priority, provider.enabled, provider.max_tokens_limit), (1, true, Some(4096)));
-    let line = |concurrent| Some(QueueLimits { concurrent, waiting: 7 });
-    assert_eq!(provider.queue, LineLimits { provider: line(4), each_model: line(2) });
+    assert_eq!(provider.queue, Some(QueueLimits { concurrent: 4, waiting: 7, per_model: Some(2) }));
     assert_eq!((provider.cache_ttl, provider.settings.local), (Some(Duration::ZERO), Some(false)));
     assert!(provider.options.hedges && provider.options.stream_window.is_zero());
     assert_eq!((provider.options.continues, provider.options.prefills), (true, Some(false)));
@@ -1287,4 +1286,19 @@ fn strategies_by_pattern_are_read_shown_and_their_faults_placed() {
         &[],
         &["hoosh.toml:1: strategies: expected a section [strategies], found a string"],
     );
+}
+
+#[test]
+fn waiting_is_told_of_ten_times_a_second_at_most_or_never() {
+    for (text, expect) in [("0", None), ("0.1", Some(0.1)), ("2.5", Some(2.5))] {
+        let config = loaded(&format!("[server]\nwaiting_comment_secs = {text}"), &[]);
+        assert_eq!(config.server.waiting_comment.map(|time| time.as_secs_f64()), expect, "{text}");
+    }
+    for text in ["1e-10", "0.0001", "0.099", "-1", "86401"] {
+        let found = text.parse::<f64>().unwrap();
+        let fault = format!(
+            "hoosh.toml:2: server.waiting_comment_secs: expected a number of seconds from 0.1 to 86400, or 0, found {found}"
+        );
+        check_faults(&format!("[server]\nwaiting_comment_secs = {text}"), &[], &[&fault]);
+    }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use hoosh_core::limits;
-use hoosh_gateway::ReplyStream;
+use hoosh_gateway::{ReplyStream, StopMark};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Sleep, sleep, timeout};
@@ -43,8 +43,8 @@ pub(crate) struct Waited {
     answer: BoxFuture<'static, (Bytes, Option<ReplyStream>)>,
     /// What is sent meanwhile.
     comments: Feed,
-    /// What is sent if the server does not wait for it any longer.
-    stopped: Bytes,
+    /// What is sent if the server does not wait for it any longer, and who is told that it is the server.
+    stopped: (Bytes, Arc<StopMark>),
     watch: Option<Watch>,
 }
 
@@ -163,7 +163,7 @@ impl ResponseBody {
     pub(crate) fn waited(
         answer: impl Future<Output = (Bytes, Option<ReplyStream>)> + Send + 'static,
         comments: impl Stream<Item = Bytes> + Send + 'static,
-        stopped: Bytes,
+        stopped: (Bytes, Arc<StopMark>),
     ) -> Self {
         let (answer, comments) = (Box::pin(answer), Box::pin(comments));
         Self::Waited(Box::new(Waited { answer, comments, stopped, watch: None }))
@@ -227,7 +227,9 @@ impl Body for ResponseBody {
                     stops = watch.stopping.as_mut().poll(cx).is_ready();
                 }
                 let (bytes, ends, reply) = if stops {
-                    (mem::take(stopped), true, None)
+                    let (bytes, mark) = stopped;
+                    mark.set();
+                    (mem::take(bytes), true, None)
                 } else if let Poll::Ready((bytes, reply)) = answer.as_mut().poll(cx) {
                     (bytes, true, reply)
                 } else {

@@ -4,7 +4,7 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{Kind, messages, options, reply, stream};
-use crate::dialect::wire::{note, request_text, write_json};
+use crate::dialect::wire::{as_one_text, note, request_text, write_json};
 use crate::dialect::{
     Codec, DecodeError, DecodeStream, Dialect, EncodeStream, Encoded, Quirks, ReplyContext, Target,
 };
@@ -102,11 +102,7 @@ fn encode(request: &InferenceRequest, target: Target<'_>) -> Encoded {
         [(Role::User, text)] => text.clone(),
         turns => {
             note(&mut notes, FidelityNote::new("messages.role"));
-            let lines = turns.iter().map(|(role, text)| {
-                let speaker = role.as_str();
-                format!("{}{}: {text}\n", speaker[..1].to_uppercase(), &speaker[1..])
-            });
-            lines.collect::<String>() + "Assistant:"
+            as_one_text(turns.iter().cloned())
         }
     };
     let mut body = Vec::with_capacity(256 + prompt.len());

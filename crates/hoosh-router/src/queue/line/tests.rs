@@ -1,8 +1,12 @@
 //! Who is next, with times made up.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use super::*;
+
+/// The model of all calls where it does not matter.
+static MODEL: LazyLock<Arc<str>> = LazyLock::new(|| "m".into());
 
 /// A line in which each caller has its name, and a time that only a test moves.
 struct World {
@@ -14,7 +18,7 @@ struct World {
 impl World {
     /// All slots taken by `running`, who is none of those that are asked about.
     fn full(concurrent: usize) -> Self {
-        let limits = QueueLimits { concurrent, waiting: 10_000 };
+        let limits = QueueLimits { concurrent, waiting: 10_000, per_model: None };
         let mut world = Self { line: Line::new(limits), now: Instant::now(), callers: HashMap::new() };
         for _ in 0..concurrent {
             assert_eq!(world.line.enter(&ticket("running", Tier::Normal, 1), world.now), Ok(None));
@@ -42,7 +46,7 @@ impl World {
 
     /// One call ends. Who gets in?
     fn next(&mut self) -> &'static str {
-        let id = self.line.release().expect("somebody waits");
+        let id = self.line.release(&MODEL).expect("somebody waits");
         self.callers[&id]
     }
 
@@ -53,7 +57,7 @@ impl World {
 }
 
 fn ticket(caller: &str, tier: Tier, tokens: u64) -> Ticket<'_> {
-    Ticket { caller, tier, tokens, deadline: None }
+    Ticket { caller, model: &MODEL, tier, tokens, deadline: None }
 }
 
 fn count(of: &str, callers: &[&str]) -> usize {
@@ -165,10 +169,10 @@ fn one_who_comes_back_at_once_has_its_share_and_no_more() {
 fn what_was_had_while_nobody_waited_is_worth_one_call_at_most() {
     let mut world = World::full(1);
     // One slot stays busy, so that the queue is never idle; the other is used again and again.
-    world.line.set_limits(QueueLimits { concurrent: 2, waiting: 10 });
+    world.line.set_limits(QueueLimits { concurrent: 2, waiting: 10, per_model: None });
     for _ in 0..1_000 {
         assert_eq!(world.line.enter(&ticket("old", Tier::Normal, 100), world.now), Ok(None));
-        assert_eq!(world.line.release(), None);
+        assert_eq!(world.line.release(&MODEL), None);
     }
     assert_eq!(world.line.enter(&ticket("running", Tier::Normal, 100), world.now), Ok(None));
     world.wait_often(4, "old", Tier::Normal, 100);
@@ -190,7 +194,7 @@ fn an_idle_queue_forgets_who_had_what() {
     let mut world = World::full(1);
     world.wait("had much", Tier::Normal, 1_000_000);
     assert_eq!(world.next(), "had much");
-    assert_eq!(world.line.release(), None);
+    assert_eq!(world.line.release(&MODEL), None);
     assert_eq!(world.line.enter(&ticket("running", Tier::Normal, 1), world.now), Ok(None));
     world.wait_often(2, "had much", Tier::Normal, 1);
     world.wait_often(2, "other", Tier::Normal, 1);
@@ -201,7 +205,7 @@ fn an_idle_queue_forgets_who_had_what() {
 fn calls_of_one_caller_go_in_the_order_they_came() {
     let mut world = World::full(2);
     let ids: Vec<Id> = [700, 1, 30, 9_000, 5].map(|tokens| world.wait("a", Tier::Low, tokens)).into();
-    let got_in: Vec<Id> = (0..5).filter_map(|_| world.line.release()).collect();
+    let got_in: Vec<Id> = (0..5).filter_map(|_| world.line.release(&MODEL)).collect();
     assert_eq!(got_in, ids);
 }
 
@@ -301,7 +305,7 @@ fn everybody_has_turns_under_constant_overload() {
     let longest = Duration::from_secs(40 + 2 * 32);
     for _ in 0..3_000 {
         world.pass(1);
-        let id = world.line.release().unwrap();
+        let id = world.line.release(&MODEL).unwrap();
         let (caller, tier) = flows.remove(&id).unwrap();
         last_turn[caller][tier.index()] = world.now;
         enter(&mut world, &mut flows, caller, tier);
@@ -326,7 +330,7 @@ fn positions_tell_the_order() {
             let tier = Tier::ALL[random(4) as usize];
             waiting.push(world.wait(caller, tier, random(1_000)));
             if random(3) == 0 {
-                let id = world.line.release().unwrap();
+                let id = world.line.release(&MODEL).unwrap();
                 waiting.retain(|other| *other != id);
             }
             if random(8) == 0 && !waiting.is_empty() {
@@ -338,7 +342,7 @@ fn positions_tell_the_order() {
         for (index, id) in waiting.iter().enumerate() {
             assert_eq!(world.line.position(*id), Some(index));
         }
-        let order: Vec<Id> = (0..waiting.len()).filter_map(|_| world.line.release()).collect();
+        let order: Vec<Id> = (0..waiting.len()).filter_map(|_| world.line.release(&MODEL)).collect();
         assert_eq!(order, waiting);
     }
 }
@@ -377,7 +381,7 @@ fn a_deadline_that_cannot_be_met_is_refused_at_once() {
 
 #[test]
 fn a_deadline_does_not_matter_where_a_slot_is_free() {
-    let mut line = Line::new(QueueLimits { concurrent: 1, waiting: 0 });
+    let mut line = Line::new(QueueLimits { concurrent: 1, waiting: 0, per_model: None });
     line.learn(Duration::from_secs(20));
     let now = Instant::now();
     assert_eq!(line.enter(&Ticket { deadline: Some(now), ..ticket("a", Tier::Low, 1) }, now), Ok(None));
@@ -385,19 +389,120 @@ fn a_deadline_does_not_matter_where_a_slot_is_free() {
 
 #[test]
 fn what_a_call_takes_follows_the_provider() {
-    let mut line = Line::new(QueueLimits { concurrent: 1, waiting: 1 });
-    assert_eq!(line.wait_behind(0), None);
+    let mut line = Line::new(QueueLimits { concurrent: 1, waiting: 1, per_model: None });
+    assert_eq!(line.wait_behind(0, 1), None);
     line.learn(Duration::from_secs(8));
-    assert_eq!(line.wait_behind(0), Some(Duration::from_secs(8)));
+    assert_eq!(line.wait_behind(0, 1), Some(Duration::from_secs(8)));
     line.learn(Duration::from_secs(16));
-    assert_eq!(line.wait_behind(0), Some(Duration::from_secs(9)));
+    assert_eq!(line.wait_behind(0, 1), Some(Duration::from_secs(9)));
     for _ in 0..12 {
         line.learn(Duration::from_secs(80));
     }
-    assert!(line.wait_behind(0) > Some(Duration::from_secs(60)));
+    assert!(line.wait_behind(0, 1) > Some(Duration::from_secs(60)));
     line.learn(Duration::MAX);
-    assert!(line.wait_behind(usize::MAX).is_some(), "no number is too large");
+    assert!(line.wait_behind(usize::MAX, 1).is_some(), "no number is too large");
     // Nobody gets in, so nobody knows when.
-    line.set_limits(QueueLimits { concurrent: 0, waiting: 1 });
-    assert_eq!(line.wait_behind(0), None);
+    assert_eq!(line.wait_behind(0, 0), None);
+}
+
+// --- models with limits of their own ---
+
+fn of<'a>(model: &'a Arc<str>, caller: &'a str, tier: Tier) -> Ticket<'a> {
+    Ticket { model, ..ticket(caller, tier, 100) }
+}
+
+fn models() -> [Arc<str>; 3] {
+    ["a", "b", "c"].map(Arc::from)
+}
+
+#[test]
+fn who_waits_for_a_full_model_is_passed_and_keeps_its_place() {
+    let ([a, b, c], now) = (models(), Instant::now());
+    let mut line = Line::new(QueueLimits { concurrent: 2, waiting: 9, per_model: Some(1) });
+    let mut enter = |ticket: Ticket<'_>| line.enter(&ticket, now).unwrap();
+    assert_eq!(enter(of(&a, "one", Tier::Normal)), None);
+    let first = enter(of(&a, "one", Tier::Normal)).expect("`a` is full");
+    // A slot is free, and one caller's calls do not wait for each other's models.
+    assert_eq!(enter(of(&b, "one", Tier::Normal)), None);
+    let second = enter(of(&a, "one", Tier::Normal)).unwrap();
+    let [of_b, of_c] = [&b, &c].map(|model| enter(of(model, "one", Tier::Normal)).unwrap());
+    assert_eq!([first, second, of_b, of_c].map(|id| line.position(id)), [0, 1, 2, 3].map(Some));
+    assert_eq!(line.release(&b), Some(of_b), "those before it wait for `a`");
+    assert_eq!(line.release(&b), Some(of_c));
+    assert_eq!(line.release(&a), Some(first));
+    assert_eq!(line.release(&c), None, "`a` is full again");
+    assert_eq!((line.position(second), line.running(), line.waiting()), (Some(0), 1, 1));
+    assert_eq!(line.release(&a), Some(second));
+    assert_eq!(line.release(&a), None);
+    assert!(line.running_of.is_empty() && line.places.is_empty());
+}
+
+#[test]
+fn tiers_and_shares_hold_over_all_models() {
+    let ([a, b, _], now) = (models(), Instant::now());
+    let mut line = Line::new(QueueLimits { concurrent: 1, waiting: 99, per_model: Some(1) });
+    let mut enter = |ticket: Ticket<'_>| line.enter(&ticket, now).unwrap();
+    assert_eq!(enter(of(&b, "crowd", Tier::High)), None);
+    let crowd: Vec<Id> = (0..9).filter_map(|_| enter(of(&b, "crowd", Tier::High))).collect();
+    let batch = enter(of(&a, "crowd", Tier::Batch)).unwrap();
+    let high = enter(of(&a, "other", Tier::High)).unwrap();
+    assert_eq!(line.release(&b), Some(high), "neither the crowd nor a batch call of its model holds it up");
+    assert_eq!(line.release(&a), Some(crowd[0]));
+    (1..9).for_each(|at| assert_eq!(line.release(&b), Some(crowd[at])));
+    assert_eq!(line.release(&b), Some(batch));
+}
+
+#[test]
+fn who_is_old_gets_in_before_those_of_a_free_model_only() {
+    let ([a, b, _], mut now) = (models(), Instant::now());
+    let mut line = Line::new(QueueLimits { concurrent: 2, waiting: 99, per_model: Some(1) });
+    let mut enter = |ticket: Ticket<'_>, now| line.enter(&ticket, now).unwrap();
+    assert_eq!((enter(of(&a, "x", Tier::High), now), enter(of(&b, "x", Tier::High), now)), (None, None));
+    let old_a = enter(of(&a, "old", Tier::Batch), now).unwrap();
+    let old_b = enter(of(&b, "old", Tier::Batch), now + Duration::from_secs(1)).unwrap();
+    let new = [(); 2].map(|()| enter(of(&b, "new", Tier::High), now).unwrap());
+    now += 4 * QUEUE_AGE_STEP;
+    line.observe(now);
+    assert_eq!(line.release(&b), Some(old_b), "`a` is full");
+    assert_eq!(line.release(&b), Some(new[0]), "every second slot is theirs");
+    line.observe(now + 4 * QUEUE_AGE_STEP);
+    assert_eq!(line.release(&a), Some(old_a));
+    assert_eq!(line.release(&b), Some(new[1]));
+}
+
+#[test]
+fn a_wait_is_for_the_slot_or_for_the_model_whichever_is_longer() {
+    let ([a, b, c], now) = (models(), Instant::now());
+    let seconds = Duration::from_secs;
+    let mut line = Line::new(QueueLimits { concurrent: 4, waiting: 99, per_model: Some(1) });
+    line.learn(seconds(20));
+    assert_eq!((line.enter(&of(&a, "x", Tier::Normal), now), line.running()), (Ok(None), 1));
+    let waits = [(); 2].map(|()| line.enter(&of(&a, "x", Tier::Normal), now).unwrap().unwrap());
+    assert_eq!(waits.map(|id| line.expected_wait(id)), [20, 40].map(|wait| Some(seconds(wait))));
+    let late = Ticket { deadline: Some(now + seconds(59)), ..of(&a, "x", Tier::Normal) };
+    assert_eq!(line.enter(&late, now), Err(QueueRefusal::TooLate { wait: seconds(60) }));
+    let status = |line: &Line| {
+        let all = line.status_of_models(now + seconds(3));
+        let told = |(model, status): (Arc<str>, QueueStatus)| {
+            let waiting = status.waiting_by_tier.iter().sum::<usize>();
+            let waits = [Some(status.oldest_wait), status.expected_wait].map(|wait| wait.unwrap().as_secs());
+            (model.to_string(), status.running, status.concurrent, waiting, waits)
+        };
+        all.into_iter().map(told).collect::<Vec<_>>()
+    };
+    assert_eq!(status(&line), [("a".to_owned(), 1, 1, 2, [3, 60])]);
+    assert_eq!(line.status(now).expected_wait, Some(Duration::ZERO), "for other models");
+    // All slots are taken too: three before it, and four slots.
+    for model in [&b, &c, &"d".into()] {
+        assert_eq!(line.enter(&of(model, "x", Tier::Normal), now), Ok(None));
+    }
+    let of_e = line.enter(&of(&"e".into(), "x", Tier::Normal), now).unwrap().unwrap();
+    assert_eq!(line.expected_wait(of_e), Some(seconds(15)));
+    let names: Vec<String> = status(&line).into_iter().map(|one| one.0).collect();
+    assert_eq!(names, ["a", "b", "c", "d", "e"]);
+    // Without a limit for each nothing is said of them, but they are known when there is one.
+    line.set_limits(QueueLimits { concurrent: 4, waiting: 99, per_model: None });
+    assert!(status(&line).is_empty());
+    line.set_limits(QueueLimits { concurrent: 9, waiting: 99, per_model: Some(2) });
+    assert_eq!(status(&line)[0], ("a".to_owned(), 2, 2, 1, [3, 20]), "one more was let in");
 }
