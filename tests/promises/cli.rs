@@ -73,7 +73,7 @@ fn a_configuration_of_hoosh_1_3_loads_unchanged() {
     let output = finished(&["config", "check", "--config", file.to_str().unwrap()]);
     let told = text_of(&output);
     assert!(output.status.success(), "{told}");
-    for words in ["cache", "budgets", "rate_limit_rpm", "ollama", "llamacpp", "openai"] {
+    for words in ["cache", "budgets", "ollama", "llamacpp", "openai"] {
         assert!(told.contains(words), "{words} is missing in:\n{told}");
     }
 }

@@ -238,7 +238,11 @@ async fn a_listener_that_does_not_read_is_told_so_and_slows_nobody() {
 #[tokio::test]
 async fn only_who_has_a_token_listens() {
     let upstream = Upstream::start().await;
-    let hoosh = Hoosh::start(&(provider("up", &upstream) + "[auth]\ntokens = [\"secret-token\"]\n")).await;
+    let hoosh = Hoosh::start(
+        &(provider("up", &upstream) + "[auth]\ntokens = [\"user\"]\nadmin_tokens = [\"secret-token\"]\n"),
+    )
+    .await;
+    assert_eq!(hoosh.get(&format!("{EVENTS}?key=user")).await.status(), 403);
     assert_eq!(hoosh.get(EVENTS).await.status(), 401);
     let listens = client().get(hoosh.url(EVENTS)).bearer_auth("secret-token").send().await.unwrap();
     assert_eq!(listens.status(), 200);

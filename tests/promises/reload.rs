@@ -65,10 +65,10 @@ async fn what_is_new_in_the_file_holds_after_a_signal_or_a_request() {
     assert_eq!(header(&ask(&hoosh, "other/m").await, "x-hoosh-provider"), "other");
     assert!(hoosh.log().contains("provider `other` added"), "{}", hoosh.log());
 
-    hoosh.configure(&format!("{more}[aliases]\nfast = \"other/m\"\n[auth]\ntokens = [\"sesame\"]\n"));
+    hoosh.configure(&format!("{more}[aliases]\nfast = \"other/m\"\n[auth]\nadmin_tokens = [\"sesame\"]\n"));
     let (status, report) = reload(&hoosh).await;
     assert_eq!((status, report["previous"].as_str()), (200, Some(second.as_str())), "{report}");
-    assert_eq!(report["changed"], serde_json::json!(["`aliases.fast`", "`auth.tokens`"]));
+    assert_eq!(report["changed"], serde_json::json!(["`aliases.fast`", "`auth.admin_tokens`"]));
     assert_eq!(ask(&hoosh, "fast").await.status(), 401);
     let with_key = async |path: &str, body: String| {
         client().post(hoosh.url(path)).bearer_auth("sesame").body(body).send().await.unwrap()

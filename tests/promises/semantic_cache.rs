@@ -269,7 +269,10 @@ async fn answers_are_there_before_anybody_asks() {
         }
     }));
     let more = |more: &str| {
-        format!("warm = {:?}\n{more}[auth]\ntokens = [\"ada\", \"eve\"]\n", file.to_str().unwrap())
+        format!(
+            "warm = {:?}\n{more}[auth]\ntokens = [\"ada\", \"eve\"]\nadmin_tokens = [\"ada\"]\n",
+            file.to_str().unwrap()
+        )
     };
     let hoosh = Hoosh::start(&config(&chats, &embeds, &more(""))).await;
     let log = warmed(&hoosh, 1).await;

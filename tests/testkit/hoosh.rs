@@ -110,6 +110,18 @@ impl Hoosh {
         std::fs::rename(new, file).unwrap();
     }
 
+    /// The folder that it runs in, with its configuration.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Runs the binary beside it, with its configuration, in its folder.
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(binary());
+        command.args(arguments).args(["--config", "other.toml"]).env_clear();
+        command.current_dir(self.folder.path()).output().unwrap()
+    }
+
     /// Its address.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)

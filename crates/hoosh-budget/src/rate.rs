@@ -326,6 +326,18 @@ impl Limits {
         self.rates.is_empty() && self.concurrent.is_none()
     }
 
+    /// These, and of `others` what these say nothing of: a key's own limits in place of those of all.
+    #[must_use]
+    pub fn over(&self, others: &Self) -> Self {
+        let is_said = |other: &&Rate| {
+            let same = |rate: &Rate| (rate.measure, rate.period) == (other.measure, other.period);
+            self.rates.iter().any(same)
+        };
+        let others_rates = others.rates.iter().filter(|other| !is_said(other));
+        let rates = self.rates.iter().chain(others_rates).copied().collect();
+        Self { rates, concurrent: self.concurrent.or(others.concurrent) }
+    }
+
     /// The rates, in the order they were given.
     pub fn rates(&self) -> &[Rate] {
         &self.rates

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use http::HeaderMap;
+
 use crate::failure::{FailureKind, Fault, FidelityNote, Retry, UpstreamFailure};
 use crate::json::FieldError;
 
@@ -32,6 +34,9 @@ pub enum HooshError {
         /// Whether all of them are over their rate limits.
         limited: bool,
     },
+    /// The caller is over a limit of its own, and nobody was asked.
+    #[error(transparent)]
+    Limited(#[from] Box<Limited>),
     /// Every candidate failed, or one failed in a way that no other can mend.
     #[error("{}", Attempts(.0))]
     Upstream(Vec<UpstreamFailure>),
@@ -85,6 +90,18 @@ pub enum NoRouteCause {
     },
     /// What the request holds alone, its length included: no model of them takes it.
     Unable,
+}
+
+/// A caller that is over a limit of its own.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct Limited {
+    /// Which limit, and when to come back.
+    pub message: String,
+    /// When it would be let in. `None`: never, it asks for more than the limit allows at once.
+    pub retry_after: Option<Duration>,
+    /// Where it stands, as headers of its dialect.
+    pub headers: HeaderMap,
 }
 
 /// A guard's no.
@@ -201,6 +218,10 @@ impl From<&HooshError> for Problem {
                 };
                 Self { retry_after: Some(*after), ..Self::new(kind, code, error.to_string()) }
             }
+            HooshError::Limited(limited) => Self {
+                retry_after: limited.retry_after,
+                ..Self::new(ProblemKind::RateLimited, "rate_limit_exceeded", limited.message.clone())
+            },
             HooshError::Upstream(failures) => match verdict(failures) {
                 Some(failure) => failure.into(),
                 None => Self::new(ProblemKind::Unavailable, "no_provider", "no provider could be asked"),

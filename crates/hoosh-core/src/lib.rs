@@ -47,7 +47,7 @@ mod usage;
 
 pub use context::{Compression, ContextPolicy, ContextRule, ContextWish};
 pub use embedding::{EmbeddingEncoding, EmbeddingInput, EmbeddingRequest, EmbeddingResponse};
-pub use error::{HooshError, InvalidRequest, NoRoute, NoRouteCause, Problem, ProblemKind, Refusal};
+pub use error::{HooshError, InvalidRequest, Limited, NoRoute, NoRouteCause, Problem, ProblemKind, Refusal};
 pub use failure::{FailureKind, Fault, Fidelity, FidelityNote, NoteKind, Retry, UpstreamFailure};
 pub use model::{Modalities, Modality, ModelInfo, UnknownModality};
 pub use money::{

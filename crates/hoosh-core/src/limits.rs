@@ -445,6 +445,10 @@ pub const DUPLICATE_BYTES_MIN: usize = 256;
 /// Shortest result of a tool that is left out where the same call was made later: 128 bytes, twice the note in its place.
 pub const STALE_RESULT_BYTES_MIN: usize = 128;
 
+/// Tokens of an answer that a call is taken for where it names no most: 500, a long paragraph or two. It is corrected by what the
+/// answer had.
+pub const ANSWER_TOKENS_ESTIMATE: u64 = 500;
+
 /// Names whose rate limits are counted at once: 65,536, some 30 MiB. A name is forgotten when it has recovered, so that these
 /// are those active within the longest period of their limits.
 pub const RATE_NAMES_MAX: usize = 65_536;
@@ -483,6 +487,16 @@ pub const GRANT_METADATA_BYTES_MAX: usize = 4 << 10;
 
 /// Longest time that the store of keys waits for another process that writes to it: 5 s, then it says so.
 pub const KEY_STORE_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How often a running gateway looks whether its keys were changed: every 2 s. A revoked key is refused within that time; the look
+/// reads one number.
+pub const KEYS_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long a key that was rotated still works by default: 24 h, a day's roll-out.
+pub const KEY_OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Longest file of a pepper that is read: 4 KiB. One that we make has 43 bytes.
+pub const PEPPER_BYTES_MAX: u64 = 4 << 10;
 
 /// Longest signed token (JWT) that is read: 16 KiB, what servers take of all headers. One with a hundred groups has some 6 KiB.
 pub const JWT_BYTES_MAX: usize = 16 << 10;

@@ -8,6 +8,7 @@ use hoosh_core::{FailureKind, UpstreamFailure};
 use hoosh_router::{Candidate, Missed, Opening};
 use tokio::time::{Instant, timeout_at};
 
+use crate::admission::Admissions;
 use crate::call::Call;
 use crate::decisions::Decision;
 use crate::events::EventBus;
@@ -21,6 +22,7 @@ pub(crate) struct Asking<'a> {
     pub(crate) call: &'a Call,
     pub(crate) decision: &'a Decision,
     pub(crate) lines: &'a Lines,
+    pub(crate) admissions: &'a Admissions,
     pub(crate) events: &'a EventBus,
     pub(crate) observers: &'a [Arc<dyn Observer>],
     /// How many have been asked.
@@ -39,6 +41,8 @@ impl Asking<'_> {
         let candidate = opening.candidate;
         let waited = self.lines.wait(candidate, self.call, deadline, self.events).await;
         let (permit, queued) = waited.map_err(|failure| self.not_asked(candidate, failure))?;
+        let share = self.admissions.ask(candidate, self.call);
+        let mut share = share.map_err(|failure| self.not_asked(candidate, failure))?;
         let attempt = opening.begin()?;
         self.begun(candidate);
         let asked = match deadline {
@@ -47,11 +51,12 @@ impl Asking<'_> {
             Some(deadline) => timeout_at(deadline, ask).await.unwrap_or_else(|_| Err(out_of_time(candidate))),
         };
         let asked = asked.map_err(|failure| {
+            share.give_back();
             self.decision.failed(candidate, &failure);
             self.tell(candidate, failure, true)
         });
         let (value, attempt) = attempt.judge(asked, Instant::now().into_std())?;
-        Ok((value, Held { attempt, permit }, queued))
+        Ok((value, Held { attempt, permit, share }, queued))
     }
 
     /// A candidate is asked.

@@ -18,7 +18,9 @@
 
 use std::time::Duration;
 
-use hoosh_budget::{Amount, CallId, Claim, Earliest, PoolId, Refusal, Reservation, TokenBudget, UsageRow};
+use hoosh_budget::{
+    Amount, CallId, Claim, Earliest, InvalidPoolId, PoolId, Refusal, Reservation, TokenBudget, UsageRow,
+};
 use hoosh_core::dialect::Operation;
 use hoosh_core::{HooshError, InvalidRequest, NanoUsd, limits};
 use hoosh_router::{Plan, Query};
@@ -53,8 +55,9 @@ pub(crate) async fn hold(
         _ => call.head.max_tokens.unwrap_or(limits::BUDGET_ANSWER_TOKENS),
     };
     let (estimate, least) = (amount(plan, at, prompt, answer), amount(plan, at, prompt, answer.min(1)));
+    let named = named_by_key(call)?;
     let claim =
-        Claim { if_defined: &pools, least, ..Claim::new(&id, &[], estimate, limits::BUDGET_LEASE_TIME) };
+        Claim { if_defined: &pools, least, ..Claim::new(&id, &named, estimate, limits::BUDGET_LEASE_TIME) };
     let reservation = budget.reserve(&claim, Timestamp::now()).await.map_err(refused)?;
     let ceiling = reservation.ceiling();
     if operation == Operation::Inference && (ceiling.tokens.is_some() || ceiling.money.is_some()) {
@@ -67,6 +70,31 @@ pub(crate) async fn hold(
         }
     }
     Ok(Some(reservation))
+}
+
+/// The pools that a call's key names, which must be there: whoever made the key meant it to be held to them.
+fn named_by_key(call: &Call) -> Result<Vec<PoolId>, HooshError> {
+    let names = call.key.iter().flat_map(|key| &key.grant.pools);
+    names
+        .map(|name| name.parse().map_err(|invalid: InvalidPoolId| no_such_pool(invalid.to_string())))
+        .collect()
+}
+
+/// What becomes of a call where no pools are configured.
+///
+/// # Errors
+///
+/// Its key names some.
+pub(crate) fn without_pools(call: &Call) -> Result<(), HooshError> {
+    match call.key.as_ref().and_then(|key| key.grant.pools.first()) {
+        Some(pool) => Err(no_such_pool(format!("there is no pool `{pool}`"))),
+        None => Ok(()),
+    }
+}
+
+fn no_such_pool(problem: String) -> HooshError {
+    let reason = format!("{problem}, to which your key is charged; tell whoever runs this gateway");
+    hoosh_core::Refusal { guard: "pools".into(), reason }.into()
 }
 
 /// The pools that are a call's, if they are defined.
@@ -102,6 +130,7 @@ fn affordable(plan: &Plan, at: u64, prompt: u64, most: NanoUsd) -> Option<u64> {
 
 fn refused(refusal: Refusal) -> HooshError {
     let after = match &refusal {
+        Refusal::UnknownPool(_) => return no_such_pool(refusal.to_string()),
         Refusal::Exhausted(shortage) => match shortage.earliest {
             Earliest::OthersSettle => Some(limits::BUDGET_RETRY_HINT),
             Earliest::At(time) => Some(wait_until(time)),

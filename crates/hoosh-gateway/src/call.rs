@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use bytes::Bytes;
+use hoosh_budget::keys::{Grant, KeyRecord};
 use hoosh_core::dialect::{
     Dialect, Head, Operation, Quirks, ReplyContext, RequestLine, Target, resolve_responses_references,
     take_responses_previous_id,
@@ -40,6 +41,8 @@ pub struct Call {
     pub headers: HeaderMap,
     /// What is done about parts that a provider cannot be told; `None`: what the route says, or the gateway.
     pub fidelity: Option<Fidelity>,
+    /// Its caller's key, which says what that one may do; `None`: everything, at the rate of all.
+    pub key: Option<Arc<KeyRecord>>,
     /// Whether only models on this machine or network may see it.
     pub local_only: bool,
     /// Most that it may cost, as estimated beforehand.
@@ -126,6 +129,7 @@ impl Call {
             body,
             headers: HeaderMap::new(),
             fidelity: None,
+            key: None,
             local_only: false,
             max_cost: None,
             session: None,
@@ -166,8 +170,18 @@ impl Call {
         let request = EmbeddingRequest { input: vec![text.into()], ..EmbeddingRequest::default() };
         let body = dialect.embedding_codec()?.encode_request(&request, model).ok()?.body;
         let call = Self::read(RequestId::new(), of.caller.clone(), dialect, body.into()).ok()?;
-        let (local_only, max_cost, tier) = (of.local_only, of.max_cost, of.tier);
-        Some(Self { local_only, max_cost, tier, is_for_cache: true, ..call })
+        let (local_only, max_cost, tier, key) = (of.local_only, of.max_cost, of.tier, of.key.clone());
+        Some(Self { local_only, max_cost, tier, key, is_for_cache: true, ..call })
+    }
+
+    /// What its caller may do, if that is said.
+    pub(crate) fn grant(&self) -> Option<&Grant> {
+        self.key.as_ref().map(|key| &key.grant)
+    }
+
+    /// Whether another call makes it, which its caller was let in for.
+    pub(crate) fn is_inner(&self) -> bool {
+        self.is_for_cache || self.by_words_alone
     }
 
     /// Tokens of its prompt, or of all texts that are to be embedded, counted as far as that is worth it. `None`: it is neither,

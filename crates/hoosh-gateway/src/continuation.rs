@@ -19,6 +19,7 @@ use hoosh_router::{
 };
 use tokio::time::Instant;
 
+use crate::admission::Admissions;
 use crate::asking::Asking;
 use crate::call::Call;
 use crate::context::Edited;
@@ -33,6 +34,7 @@ use crate::settle::{Observer, Tally};
 pub(crate) struct Continuation {
     pub(crate) router: Router,
     pub(crate) lines: Lines,
+    pub(crate) admissions: Admissions,
     pub(crate) events: EventBus,
     pub(crate) observers: Arc<[Arc<dyn Observer>]>,
     pub(crate) call: Call,
@@ -159,6 +161,7 @@ impl Continuation {
             call: &self.call,
             decision: &self.decision,
             lines: &self.lines,
+            admissions: &self.admissions,
             events: &self.events,
             observers: &self.observers,
             asked: &self.tally.asked,

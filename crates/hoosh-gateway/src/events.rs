@@ -466,6 +466,7 @@ fn word(error: &HooshError) -> &'static str {
             NoRouteCause::Unable => "invalid_request",
         },
         HooshError::Refused(_) => "refused",
+        HooshError::Limited(_) => FailureKind::RateLimited.as_str(),
         HooshError::Lossy(_) => "not_expressible",
         HooshError::Resting { .. } => "resting",
         HooshError::Upstream(failures) => failures.last().map_or("no_candidate", |last| last.kind.as_str()),

@@ -1,12 +1,13 @@
 //! The way of a call. READ THIS FIRST.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 use hoosh_budget::TokenBudget;
+use hoosh_budget::rate::{Limits, RateLimits};
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{
     ContextPolicy, ContextWish, FailureKind, Fidelity, FidelityNote, HooshError, LlmProvider, ModelInfo,
@@ -19,6 +20,7 @@ use hoosh_router::{
 use http::HeaderMap;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::admission::{self, Admissions, Share};
 use crate::asking::Asking;
 use crate::budget;
 use crate::cache::{CacheUse, Embedding, Found, Looked, ResponseCache};
@@ -55,6 +57,8 @@ pub struct Gateway {
     responses: Arc<Responses>,
     retries: Arc<Retries>,
     lines: Lines,
+    /// How fast callers may ask and providers be asked.
+    admissions: Admissions,
     /// Answers that are given again; `None`: every call is asked.
     cache: Option<Arc<ResponseCache>>,
     decisions: Arc<Decisions>,
@@ -104,6 +108,8 @@ pub(crate) struct Held {
     pub(crate) attempt: Attempt,
     /// The place among those that it answers at once.
     pub(crate) permit: Option<Permit>,
+    /// Its part in the rate limits of who answers, until the settlement has it.
+    pub(crate) share: Share,
 }
 
 /// What an attempt gave.
@@ -130,6 +136,8 @@ pub struct GatewayBuilder {
     fidelity: Fidelity,
     fallbacks: Fallbacks,
     lines: Vec<(String, QueueLimits)>,
+    limits: Limits,
+    provider_limits: HashMap<String, Limits>,
     cache: Option<Arc<ResponseCache>>,
     decisions: Arc<Decisions>,
     budget: Option<TokenBudget>,
@@ -144,6 +152,7 @@ struct Kept {
     retries: Arc<Retries>,
     listings: Option<Listings>,
     lines: Lines,
+    rates: Arc<RateLimits>,
     /// Providers that are other servers under the same names.
     moved: BTreeSet<String>,
 }
@@ -171,6 +180,8 @@ impl Gateway {
             fidelity: Fidelity::default(),
             fallbacks: Fallbacks::default(),
             lines: Vec::new(),
+            limits: Limits::NONE,
+            provider_limits: HashMap::new(),
             cache: None,
             decisions: Arc::default(),
             budget: None,
@@ -210,6 +221,8 @@ impl Gateway {
         for guard in &self.guards {
             guard.check(call)?; // nothing is spent yet
         }
+        admission::check(call)?;
+        settlement.shares.let_in(self.admissions.admit(call)?);
         if let Some(found) = self.look(call, settlement).await? {
             let (answer, head) = again(found, call, settlement);
             return Ok(Answered { answer, head, held: None, by: None });
@@ -245,7 +258,10 @@ impl Gateway {
             let second = self.attempt(call, other, &budget, &edits, settlement).await;
             asked = edits.book(call, other, settlement, second).map_err(|error| after(&before, error));
         }
-        let Attempted { value: Given { answer, held, queued, edited }, candidate, .. } = asked?;
+        let Attempted { value: Given { answer, mut held, queued, edited }, candidate, .. } = asked?;
+        if let Some(held) = &mut held {
+            settlement.shares.answered_by(held.share.take());
+        }
         let decided = other.as_ref().unwrap_or(&decision);
         decided.answers(candidate);
         settlement.answered_by(&candidate.provider, &candidate.model);
@@ -263,7 +279,9 @@ impl Gateway {
             attempts: settlement.attempts(),
             notes: if tells_notes { answer.notes.clone() } else { Vec::new() },
             context,
-            limits: rate_limit::for_client(call.dialect, answer.limits.clone()),
+            limits: settlement
+                .shares
+                .told(call.dialect, rate_limit::for_client(call.dialect, answer.limits.clone())),
             cost: None,
             queued,
         };
@@ -280,10 +298,14 @@ impl Gateway {
 
     /// Holds what a call may take of its pools, once.
     async fn hold(&self, call: &Call, plan: &Plan, settlement: &mut Settlement) -> Result<(), HooshError> {
-        if let Some(pools) = self.budget.as_ref().filter(|_| !settlement.holds_something()) {
-            settlement.holds(budget::hold(pools, call, plan).await?);
+        match &self.budget {
+            None => budget::without_pools(call),
+            Some(_) if settlement.holds_something() => Ok(()),
+            Some(pools) => {
+                settlement.holds(budget::hold(pools, call, plan).await?);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// What it takes to go on with a stream of a candidate's.
@@ -292,6 +314,7 @@ impl Gateway {
         Box::new(Continuation {
             router: self.router.clone(),
             lines: self.lines.clone(),
+            admissions: self.admissions.clone(),
             events: self.events.clone(),
             observers: Arc::clone(&self.observers),
             call,
@@ -357,7 +380,11 @@ impl Gateway {
         let mut lost = Lost::new();
         let mut object = |candidate: &Candidate| self.objection(call, candidate, &mut lost);
         // Most gateways and calls have no more to say than the query does.
-        let says_more = self.objects || call.context.is_some() || call.fidelity == Some(Fidelity::Strict);
+        let is_restricted = call.grant().is_some_and(|grant| !grant.providers.is_empty());
+        let says_more = is_restricted
+            || self.objects
+            || call.context.is_some()
+            || call.fidelity == Some(Fidelity::Strict);
         let plan = if says_more { plan(Some(&mut object)) } else { plan(None) };
         tracing::debug!(id = %call.id, %plan, "plan");
         (Arc::new(Decision::new(call, query, plan, self.configuration.clone())), lost)
@@ -365,6 +392,9 @@ impl Gateway {
 
     /// What stands against a candidate that only the whole call shows.
     fn objection(&self, call: &Call, candidate: &Candidate, lost: &mut Lost) -> Option<Objection> {
+        if !admission::allows(call, candidate) {
+            return Some(Objection::NotAllowed);
+        }
         let said = context::is_said(call, candidate);
         let too_long = said.then(|| context::objection(call, candidate)).flatten();
         if too_long.is_some() || self.fidelity_of(call, candidate) != Fidelity::Strict {
@@ -379,6 +409,9 @@ impl Gateway {
     /// Why nobody can be asked. Only then are the names looked up that there are.
     async fn nobody(&self, call: &Call, plan: &Plan, lost: Lost) -> HooshError {
         let model = &call.head.model;
+        if let Some(refusal) = admission::none_allowed(call, &plan.passed_over) {
+            return refusal.into();
+        }
         // That it allows no loss is the caller's own word, and it may think better of it.
         if !lost.is_empty() {
             return HooshError::Lossy(lost);
@@ -556,7 +589,8 @@ impl Gateway {
         settlement: &'a Settlement,
     ) -> Asking<'a> {
         let (lines, events, observers) = (&self.lines, &self.events, &*self.observers);
-        Asking { call, decision, lines, events, observers, asked: settlement.asked() }
+        let admissions = &self.admissions;
+        Asking { call, decision, lines, admissions, events, observers, asked: settlement.asked() }
     }
 
     /// The request that is sent to a candidate instead of the call's own, if that is too long for it. `None`: the call's own.
@@ -611,6 +645,7 @@ impl Gateway {
         asked.caller = call.caller.clone();
         // What is not to be kept is not to be kept in a summary either.
         asked.cache = call.cache;
+        asked.key = call.key.clone();
         (asked.local_only, asked.max_cost, asked.tier) = (call.local_only, call.max_cost, call.tier);
         asked.by_words_alone = true;
         // A summary for the summary would have no end.
@@ -729,7 +764,7 @@ fn again(found: Found, call: &Call, settlement: &mut Settlement) -> (Answer, Rep
         attempts: 0,
         notes: if entry.tells_notes { entry.notes.clone() } else { Vec::new() },
         context: entry.context.clone(),
-        limits: HeaderMap::new(),
+        limits: settlement.shares.told(call.dialect, HeaderMap::new()),
         cost: None,
         queued: Duration::ZERO,
     };
@@ -864,6 +899,22 @@ impl GatewayBuilder {
         self
     }
 
+    /// How fast each caller may ask, where its own [key](Call::key) says nothing else. Default: as fast as it likes.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How fast the provider of this name is asked, by all callers together. A call beyond that goes to the next one.
+    #[must_use]
+    pub fn provider_limits(mut self, provider: impl Into<String>, limits: Limits) -> Self {
+        if !limits.are_none() {
+            self.provider_limits.insert(provider.into(), limits);
+        }
+        self
+    }
+
     /// What is done about parts of a request that a provider cannot be told, where neither the caller nor the route says.
     #[must_use]
     pub fn fidelity(mut self, fidelity: Fidelity) -> Self {
@@ -872,7 +923,7 @@ impl GatewayBuilder {
     }
 
     /// Goes on from another gateway, for a new configuration: the conversations it keeps, what callers have left for further
-    /// tries, the listings of providers that are the same objects, and the lines before providers of the same name, but for
+    /// tries and of their limits, the listings of providers that are the same objects, and the lines before providers of the same name, but for
     /// those that are other servers now (`moved`). Its calls go on. Building this one gives those lines their new limits.
     ///
     /// The health of the providers is the [`Router`]'s to go on with, and the cache is given by [`cache`](Self::cache).
@@ -883,6 +934,7 @@ impl GatewayBuilder {
             retries: Arc::clone(&before.retries),
             listings: Some(before.listings.clone()),
             lines: before.lines.clone(),
+            rates: Arc::clone(before.admissions.used()),
             moved,
         };
         self
@@ -922,13 +974,14 @@ impl GatewayBuilder {
         self.events.watch(self.router.health());
         // Last, so that who hears that a call is over finds it in the others' counts.
         self.observers.push(self.events.observer());
-        let Kept { responses, retries, listings, lines, moved } = self.kept;
+        let Kept { responses, retries, listings, lines, rates, moved } = self.kept;
         let router = self.router;
         let enabled = router.providers().filter(|one| router.is_enabled(one.name()));
         let stays = |name: &str| router.provider(name).is_some() && !moved.contains(name);
         Gateway {
             listings: Listings::new(enabled, listings.as_ref()),
             lines: Lines::after(&lines, self.lines, stays),
+            admissions: Admissions::new(rates, self.limits, self.provider_limits),
             guards: self.guards,
             observers: self.observers.into(),
             pricing: Arc::new(Pricing::of(&router)),

@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod admission;
 mod asking;
 mod budget;
 mod cache;

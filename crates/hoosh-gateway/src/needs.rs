@@ -35,7 +35,7 @@ pub(crate) fn query(call: &Call) -> Query<'_> {
         model: &call.head.model,
         max_tokens: if operation == Operation::Embedding { Some(0) } else { call.head.max_tokens },
         prompt_tokens: counted,
-        prompt_estimate: Some(call.body.len() as u64 / BYTES_PER_TOKEN),
+        prompt_estimate: Some(prompt_estimate(call)),
         input: modalities(body),
         tools: has_tools(body),
         local_only: call.local_only,
@@ -46,9 +46,14 @@ pub(crate) fn query(call: &Call) -> Query<'_> {
     }
 }
 
+/// About how many tokens its prompt has.
+pub(crate) fn prompt_estimate(call: &Call) -> u64 {
+    call.body.len() as u64 / BYTES_PER_TOKEN
+}
+
 /// About how many tokens the call will take, for its place in line.
 pub(crate) fn tokens(call: &Call) -> u64 {
-    call.body.len() as u64 / BYTES_PER_TOKEN + call.head.max_tokens.unwrap_or(0)
+    prompt_estimate(call) + call.head.max_tokens.unwrap_or(0)
 }
 
 /// What a body holds beside text.

@@ -154,7 +154,7 @@ impl ReplyStream {
 
     /// Somebody goes on.
     fn continue_with(&mut self, continued: Continued) {
-        let Continued { stream, candidate, held, prefilled, continuation } = continued;
+        let Continued { stream, candidate, mut held, prefilled, continuation } = continued;
         let Some(lane) = &mut self.lane else { return };
         let before = usage_so_far(&**lane);
         self.settlement.note(stream.notes.iter().cloned());
@@ -162,6 +162,7 @@ impl ReplyStream {
         let (to, model) = (candidate.to_string(), Arc::clone(&candidate.model));
         lane.go_on(Rest { stream, to, from, model, before, prefilled });
         self.settlement.continued_by(&candidate, before);
+        self.settlement.shares.answered_by(held.share.take());
         self.held = Some(Box::new(held));
         self.recovery = Some(Recovery::Ready(continuation));
     }

@@ -13,6 +13,7 @@ use hoosh_core::{
 use hoosh_router::{Candidate, LetGo};
 use tokio::time::Instant;
 
+use crate::admission::{RATE_LIMITED, Shares};
 use crate::budget;
 use crate::cache::{CacheUse, Found, Keeping};
 use crate::call::{Call, CallerId, RequestId};
@@ -156,6 +157,8 @@ pub(crate) struct Settlement {
     reservation: Option<Reservation>,
     /// Whether it is the gateway that drops it.
     stop: Option<Arc<StopMark>>,
+    /// Its part in the rate limits of its caller and of who answers.
+    pub(crate) shares: Shares,
 }
 
 /// What is counted of those who are asked to go on with a stream, which is out of its settlement's sight.
@@ -174,6 +177,8 @@ impl FailedAttempt<'_> {
     pub fn kind(&self) -> &'static str {
         let kind = self.failure.kind;
         let is_of_the_line = matches!(kind, FailureKind::RateLimited | FailureKind::Timeout);
+        // Of a rate limit of ours it is said as of one of theirs.
+        let is_of_the_line = is_of_the_line && self.failure.code.as_deref() != Some(RATE_LIMITED);
         if !self.was_asked && is_of_the_line { "queue_full" } else { kind.as_str() }
     }
 }
@@ -274,6 +279,7 @@ impl Settlement {
             decision: None,
             budget: None,
             reservation: None,
+            shares: Shares::default(),
             asked: AtomicUsize::new(0),
             tally: None,
             stop: call.stop.clone(),
@@ -403,6 +409,7 @@ impl Settlement {
 
     /// The stream of who answers broke after so much, and another one goes on with it.
     pub(crate) fn continued_by(&mut self, candidate: &Candidate, before: Option<Usage>) {
+        self.shares.broke(before);
         let model = self.record.as_mut().and_then(|record| record.model_used.take());
         if let (Some(provider), Some(model)) = (self.provider.take(), model) {
             self.leg(&*provider, &model, LegKind::Broken, before);
@@ -468,6 +475,7 @@ impl Settlement {
             self.tell_unpriced(&record);
         }
         record.outcome = outcome;
+        self.shares.settle(&record);
         if let Some(decision) = self.decision.take() {
             decision.end(record.outcome.as_str());
         }

@@ -6,14 +6,12 @@
 use std::sync::Arc;
 
 use hoosh_core::catalog::Catalog;
+use hoosh_core::limits::ANSWER_TOKENS_ESTIMATE;
 use hoosh_core::{
     ContextPolicy, ContextRule, LlmProvider, Modality, ModelInfo, NanoUsd, OnUnpriced, PriceTable, Usage,
 };
 
 use crate::plan::{Objection, Query};
-
-/// Tokens of an answer that is estimated where the call names no most: 500, a long paragraph or two.
-const ANSWER_TOKENS: u64 = 500;
 
 /// What calls cost, and what is done where that is not known.
 #[derive(Debug, Clone, Default)]
@@ -106,7 +104,7 @@ pub(crate) fn cost(
 ) -> Option<NanoUsd> {
     let usage = Usage {
         input: query.prompt_tokens.or(query.prompt_estimate),
-        output: Some(query.max_tokens.unwrap_or(ANSWER_TOKENS)),
+        output: Some(query.max_tokens.unwrap_or(ANSWER_TOKENS_ESTIMATE)),
         ..Usage::default()
     };
     match query.at {

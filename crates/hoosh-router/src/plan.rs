@@ -170,6 +170,8 @@ pub enum Objection {
     },
     /// It is neither on this machine nor on this network, and the call must stay there.
     NotLocal,
+    /// Whoever calls may not have it asked.
+    NotAllowed,
     /// The model is known not to take this.
     Unable(
         /// What: `images`, `tools`.
@@ -406,6 +408,7 @@ impl Objection {
             Self::Disabled => "disabled",
             Self::OverLimit { .. } => "over_limit",
             Self::NotLocal => "not_local",
+            Self::NotAllowed => "not_allowed",
             Self::Unable(_) => "unable",
             Self::TooLong { .. } => "too_long",
             Self::TooDear { .. } => "too_dear",
@@ -423,6 +426,7 @@ impl fmt::Display for Objection {
                 write!(f, "its route allows {limit} tokens, {asked} asked")
             }
             Self::NotLocal => f.write_str("it is remote, and the call must stay here"),
+            Self::NotAllowed => f.write_str("the caller's key does not allow it"),
             Self::Unable(what) => write!(f, "the model takes no {what}"),
             Self::TooLong { tokens, window } => {
                 write!(f, "the model reads {window} tokens, the prompt has about {tokens}")
@@ -441,6 +445,7 @@ fn cause(passed_over: &[PassedOver]) -> NoRouteCause {
         Objection::OverLimit { .. } | Objection::Unable(_) | Objection::TooLong { .. } => true,
         Objection::Disabled
         | Objection::NotLocal
+        | Objection::NotAllowed
         | Objection::TooDear { .. }
         | Objection::Unpriced
         | Objection::Lossy(_) => false,

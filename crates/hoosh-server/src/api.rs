@@ -7,6 +7,7 @@ pub(crate) mod decisions;
 pub(crate) mod events;
 pub(crate) mod gemini;
 mod health;
+pub(crate) mod keys;
 mod models;
 pub(crate) mod ollama;
 pub(crate) mod pools;

@@ -14,6 +14,7 @@ use crate::books::Books;
 use crate::config::{Config, ModelGroup};
 use crate::http::auth::Keys;
 use crate::http::cors::Cors;
+use crate::keys;
 use crate::metrics::Metrics;
 use crate::route::Routes;
 
@@ -48,6 +49,11 @@ impl App {
             router: app.gateway.router(),
             cache: app.gateway.cache(),
         });
+        let ring = match before.filter(|app| keys::are_same(&app.config.auth, &config.auth)) {
+            Some(app) => app.keys.ring().cloned(),
+            None => keys::open(&config.auth)?,
+        };
+        let signed = config.auth.jwt.as_ref().map(keys::Signed::read).transpose()?;
         let metrics = before.map_or_else(|| Arc::new(Metrics::new()), |app| Arc::clone(&app.metrics));
         let router = assembly::router_after(&config, made)?;
         for provider in router.providers() {
@@ -63,6 +69,7 @@ impl App {
             .answer_time_max(config.server.request_timeout)
             .fidelity(config.server.lossy)
             .configuration(config.hash())
+            .limits(config.limits.clone())
             .fallbacks(config.routing.fallbacks.clone());
         if let Some(cache) = assembly::cache(&config, made) {
             builder = builder.cache(cache);
@@ -81,6 +88,7 @@ impl App {
             if let Some(limits) = provider.queue {
                 builder = builder.queue(provider.name(), limits);
             }
+            builder = builder.provider_limits(provider.name(), provider.limits.clone());
         }
         Ok(Self {
             gateway: builder.build(),
@@ -88,7 +96,7 @@ impl App {
             probe: config.routing.probe,
             books,
             metrics,
-            keys: Keys::new(&config.auth.tokens),
+            keys: Keys::new(&config.auth.tokens, &config.auth.admin_tokens, ring).signed(signed),
             cors: Cors::new(&config.server.cors_origins),
             routes,
             aliases: names(&config),

@@ -42,6 +42,8 @@ const INDIFFERENT: &[&str] = &[
     "stream_window_secs",
     // What two have written is not kept. `continue_streams` stays: its streams are translated.
     "prefill",
+    "rate_limit_rpm",
+    "rate_limit_tpm",
     "connect_timeout_secs",
     "first_byte_timeout_secs",
     "idle_timeout_secs",

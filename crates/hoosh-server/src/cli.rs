@@ -1,7 +1,7 @@
 //! The command line: what can be asked of the program `hoosh`, and how it ends.
 //!
 //! `serve` runs a gateway; `chat`, `models` and `health` talk to one that runs; `config`, `explain`, `replay` and `info` look at
-//! this machine; `models pull` and `models rm` talk to an Ollama that is configured or found.
+//! this machine; `keys` changes a store of keys; `models pull` and `models rm` talk to an Ollama that is configured or found.
 //! Results go to standard output, everything about them to standard error.
 
 mod banner;
@@ -11,6 +11,7 @@ mod explain;
 mod gateway;
 mod health;
 mod info;
+mod keys;
 mod models;
 mod replay;
 mod serve;
@@ -74,6 +75,8 @@ enum Command {
     /// had, and what was known of the endpoints then. No provider is contacted, unless none is configured. Exits with 0 if all
     /// are planned as before, with 1 if some are not, and with 64 if the file or the configuration is wrong.
     Replay(replay::ReplayArgs),
+    /// Make, list and end the keys of callers
+    Keys(keys::KeysArgs),
     /// Check or show the configuration
     Config(config::ConfigArgs),
     /// Tell what this program is, and which providers it knows
@@ -102,6 +105,9 @@ pub enum Failure {
     /// The server cannot run.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// The keys cannot be read or written.
+    #[error(transparent)]
+    Keys(#[from] crate::KeysError),
     /// The gateway did not answer, or said no.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -170,6 +176,7 @@ impl Cli {
             Command::Health(args) => health::run(args).await,
             Command::Explain(args) => explain::run(args, env).await,
             Command::Replay(args) => replay::run(args, env).await,
+            Command::Keys(args) => keys::run(args, env),
             Command::Config(args) => config::run(args, env).await,
             Command::Info(args) => info::run(&args, env),
             Command::Completions { shell } => {
@@ -215,6 +222,7 @@ impl Failure {
             Self::Bind { .. } => Self::UNAVAILABLE,
             Self::Told(code) => *code,
             Self::Run(_)
+            | Self::Keys(_)
             | Self::Client(_)
             | Self::Provider { .. }
             | Self::Refused(_)
@@ -276,6 +284,11 @@ mod tests {
             "hoosh explain -r body.json --dialect anthropic -H x-hoosh-privacy:local --seed 7 --json -c a.toml",
             "hoosh replay decisions.jsonl --config new.toml",
             "hoosh replay - --all --json",
+            "hoosh keys create ci --model llama* --model qwen* --limit requests_per_minute=60 --expires 90d --json",
+            "hoosh keys create ops --scope admin --network 10.0.0.0/8 --metadata owner=ada -c a.toml",
+            "hoosh keys list --json",
+            "hoosh keys revoke k_1",
+            "hoosh keys rotate hoosh_ab12cd34 --overlap 7d",
             "hoosh config check --config a.toml",
             "hoosh config show",
             "hoosh config keys",
@@ -295,6 +308,8 @@ mod tests {
             "hoosh chat --temperature 3 hi",
             "hoosh chat --max-tokens 0 hi",
             "hoosh server",
+            "hoosh keys create",
+            "hoosh keys create ci --limit concurrent=many",
             "hoosh models pull",
             "hoosh models pull a b",
             "hoosh models llama3",

@@ -25,6 +25,8 @@ use std::time::Duration;
 
 use figment::value::{Dict, Value};
 use hoosh_budget::TokenPool;
+use hoosh_budget::jwt::JwtAlgorithm;
+use hoosh_budget::rate::Limits;
 use hoosh_core::prices::PriceEntry;
 use hoosh_core::{ContextRule, Fidelity, OnUnpriced, PriceTable};
 use hoosh_gateway::{Fallbacks, SemanticSettings};
@@ -59,6 +61,8 @@ pub struct Config {
     pub costs: Costs,
     /// Who may call.
     pub auth: Auth,
+    /// How fast each caller may ask.
+    pub limits: Limits,
     /// Other names for models, each with what it leads to, the first choice first.
     pub aliases: BTreeMap<String, Vec<String>>,
     /// Names that stand for several models, one of which is chosen.
@@ -173,6 +177,8 @@ pub struct Provider {
     pub options: RouteOptions,
     /// How many calls it and each of its models answer at once, and how many wait for that. `None`: as many as come.
     pub queue: Option<QueueLimits>,
+    /// How fast it is asked.
+    pub limits: Limits,
     /// What is done about prompts that are longer than its models read, where that is not what [`Routing::context`] says.
     pub context: ContextRule,
 }
@@ -244,8 +250,46 @@ pub struct ModelGroup {
 /// Who may call.
 #[derive(Debug, Clone, Default)]
 pub struct Auth {
-    /// Tokens that are taken. Empty: everybody may call.
+    /// Tokens that are taken, for everything but what an admin does.
     pub tokens: Vec<SecretString>,
+    /// Tokens that are taken for everything.
+    pub admin_tokens: Vec<SecretString>,
+    /// The file that keys are kept in. `None`: there are none beside the tokens.
+    pub keys: Option<KeysFile>,
+    /// Which signed tokens are taken. `None`: none.
+    pub jwt: Option<JwtAuth>,
+}
+
+/// Which signed tokens are taken, and what their claims mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwtAuth {
+    /// The file with the keys, as it was said.
+    pub said: String,
+    /// The same, from where this program runs.
+    pub path: PathBuf,
+    /// How they may be signed.
+    pub algorithms: Vec<JwtAlgorithm>,
+    /// Who may have made them. Empty: whoever has a key.
+    pub issuers: Vec<String>,
+    /// Names of this gateway. Empty: only tokens for nobody in particular are taken.
+    pub audiences: Vec<String>,
+    /// The claim that says who calls.
+    pub caller_claim: String,
+    /// The claim that holds scopes. `None`: inference.
+    pub scopes_claim: Option<String>,
+    /// The claim that holds models. `None`: all.
+    pub models_claim: Option<String>,
+}
+
+/// Where keys are kept.
+#[derive(Debug, Clone)]
+pub struct KeysFile {
+    /// As it was said.
+    pub said: String,
+    /// The same, from where this program runs.
+    pub path: PathBuf,
+    /// `HOOSH_KEY_PEPPER`. `None`: what is in the file of that name beside it.
+    pub pepper: Option<SecretString>,
 }
 
 /// What [`load`] reads from.
@@ -338,6 +382,7 @@ impl Default for Config {
             cache: Cache::default(),
             costs: Costs::default(),
             auth: Auth::default(),
+            limits: Limits::NONE,
             aliases: BTreeMap::new(),
             groups: Vec::new(),
             pools: Vec::new(),
@@ -373,6 +418,15 @@ impl Default for Budget {
 impl Default for Cache {
     fn default() -> Self {
         resolve::default_cache()
+    }
+}
+
+// === impl Auth ===
+
+impl Auth {
+    /// Whether everybody may call, since nobody is told from anybody.
+    pub fn is_open(&self) -> bool {
+        self.tokens.is_empty() && self.admin_tokens.is_empty() && self.keys.is_none() && self.jwt.is_none()
     }
 }
 

@@ -131,6 +131,7 @@ async fn probe(env: &Environment, spot: Spot) -> Result<Found, Absent> {
         weight: 1,
         options: RouteOptions::default(),
         queue: None,
+        limits: hoosh_budget::rate::Limits::NONE,
         context: hoosh_core::ContextRule::default(),
     };
     Ok(Found { provider, place: Place::Found(url) })
@@ -178,6 +179,7 @@ fn vendor(preset: &'static Preset, variable: &str, key: &str) -> Found {
         weight: 1,
         options: RouteOptions::default(),
         queue: None,
+        limits: hoosh_budget::rate::Limits::NONE,
         context: hoosh_core::ContextRule::default(),
     };
     Found { provider, place: Place::Variable(variable.to_owned()) }

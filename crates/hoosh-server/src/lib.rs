@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 mod discover;
 mod http;
+mod keys;
 mod metrics;
 mod reload;
 mod route;
@@ -24,6 +25,7 @@ use futures_util::{Stream, stream};
 use tokio::net::TcpListener;
 
 pub use self::assembly::AssemblyErrors;
+pub use self::keys::KeysError;
 
 use self::app::App;
 use self::config::{Config, LoadOptions};
@@ -38,6 +40,9 @@ pub enum RunError {
     /// The ledger cannot be opened.
     #[error("[budget] ledger: {0}")]
     Ledger(#[from] hoosh_budget::OpenError),
+    /// The keys cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The table of paths cannot be compiled, which is a bug.
     #[error("path table: {0}")]
     Table(String),

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::{Stream, StreamExt};
 use hoosh_core::limits;
 use hoosh_providers::ProviderSettings;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use tokio::sync::{Mutex, watch};
 use tokio::task::spawn_blocking;
@@ -163,11 +163,7 @@ fn is_read_once(path: &Path) -> bool {
 /// If the gateway would then be open to everybody: it goes on listening where it does.
 fn keep_what_takes_a_restart(config: &mut Config, before: &Config) -> Result<(), ConfigErrors> {
     let (new, old) = (&mut config.server, &before.server);
-    if new.bind != old.bind
-        && !old.bind.is_loopback()
-        && config.auth.tokens.is_empty()
-        && !before.auth.tokens.is_empty()
-    {
+    if new.bind != old.bind && !old.bind.is_loopback() && config.auth.is_open() && !before.auth.is_open() {
         let problem = format!(
             "is empty, but the gateway listens on {} until it is restarted: everybody could call; restart it",
             old.bind
@@ -234,11 +230,16 @@ fn changes(before: &Config, after: &Config) -> Vec<String> {
     if before.costs.prices != after.costs.prices {
         settings.insert("costs.prices".to_owned());
     }
-    let tokens = |config: &Config| -> BTreeSet<String> {
-        config.auth.tokens.iter().map(|token| token.expose_secret().to_owned()).collect()
+    let tokens = |tokens: &[SecretString]| -> BTreeSet<String> {
+        tokens.iter().map(|token| token.expose_secret().to_owned()).collect()
     };
-    if tokens(before) != tokens(after) {
-        settings.insert("auth.tokens".to_owned());
+    let (old, new) = (&before.auth, &after.auth);
+    for (key, old, new) in
+        [("tokens", &old.tokens, &new.tokens), ("admin_tokens", &old.admin_tokens, &new.admin_tokens)]
+    {
+        if tokens(old) != tokens(new) {
+            settings.insert(format!("auth.{key}"));
+        }
     }
     told.extend(settings.into_iter().map(|path| format!("`{path}`")));
     told

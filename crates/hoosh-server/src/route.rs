@@ -1,5 +1,6 @@
 //! Which path and method mean what: one table, no I/O.
 
+use hoosh_budget::keys::Scope;
 use hoosh_core::dialect::Dialect;
 use http::Method;
 use matchit::Router;
@@ -45,6 +46,14 @@ pub(crate) enum Endpoint {
     Decisions,
     /// Reading the configuration again.
     Reload,
+    /// All keys.
+    Keys,
+    /// Making a key.
+    CreateKey,
+    /// Ending a key.
+    RevokeKey,
+    /// Making a key in the place of another.
+    RotateKey,
     /// What happens, as it happens.
     Events,
     /// The list of models.
@@ -53,46 +62,56 @@ pub(crate) enum Endpoint {
     Model,
 }
 
-/// The table itself: everything that is served, in the order of the documentation.
-const TABLE: &[(Method, &str, Endpoint)] = &[
-    (Method::POST, "/v1/chat/completions", Endpoint::Call(Dialect::OpenAiChat)),
-    (Method::POST, "/v1/completions", Endpoint::Call(Dialect::OpenAiCompletions)),
-    (Method::POST, "/v1/responses", Endpoint::Call(Dialect::OpenAiResponses)),
-    (Method::POST, "/v1/messages", Endpoint::Call(Dialect::Anthropic)),
-    (Method::POST, "/v1/messages/count_tokens", Endpoint::Call(Dialect::AnthropicCount)),
-    (Method::POST, "/v1beta/models/{*id}", Endpoint::GeminiCall),
+/// The table itself: everything that is served, in the order of the documentation, and the scope that it takes. `None`: it takes no
+/// key at all.
+const TABLE: &[(Method, &str, Endpoint, Option<Scope>)] = &[
+    (Method::POST, "/v1/chat/completions", Endpoint::Call(Dialect::OpenAiChat), Some(Scope::Inference)),
+    (Method::POST, "/v1/completions", Endpoint::Call(Dialect::OpenAiCompletions), Some(Scope::Inference)),
+    (Method::POST, "/v1/responses", Endpoint::Call(Dialect::OpenAiResponses), Some(Scope::Inference)),
+    (Method::POST, "/v1/messages", Endpoint::Call(Dialect::Anthropic), Some(Scope::Inference)),
+    (
+        Method::POST,
+        "/v1/messages/count_tokens",
+        Endpoint::Call(Dialect::AnthropicCount),
+        Some(Scope::Inference),
+    ),
+    (Method::POST, "/v1beta/models/{*id}", Endpoint::GeminiCall, Some(Scope::Inference)),
     // Google's SDKs of 2026 ask the version that is not beta.
-    (Method::POST, "/v1/models/{*id}", Endpoint::GeminiCall),
-    (Method::POST, "/api/chat", Endpoint::Call(Dialect::OllamaChat)),
-    (Method::POST, "/api/generate", Endpoint::Call(Dialect::OllamaGenerate)),
-    (Method::POST, "/v1/embeddings", Endpoint::Call(Dialect::OpenAiEmbeddings)),
-    (Method::POST, "/api/embed", Endpoint::Call(Dialect::OllamaEmbed)),
-    (Method::POST, "/v1/rerank", Endpoint::Call(Dialect::Rerank)),
-    (Method::POST, "/v1/moderations", Endpoint::Call(Dialect::Moderations)),
-    (Method::GET, "/v1/models", Endpoint::Models),
+    (Method::POST, "/v1/models/{*id}", Endpoint::GeminiCall, Some(Scope::Inference)),
+    (Method::POST, "/api/chat", Endpoint::Call(Dialect::OllamaChat), Some(Scope::Inference)),
+    (Method::POST, "/api/generate", Endpoint::Call(Dialect::OllamaGenerate), Some(Scope::Inference)),
+    (Method::POST, "/v1/embeddings", Endpoint::Call(Dialect::OpenAiEmbeddings), Some(Scope::Inference)),
+    (Method::POST, "/api/embed", Endpoint::Call(Dialect::OllamaEmbed), Some(Scope::Inference)),
+    (Method::POST, "/v1/rerank", Endpoint::Call(Dialect::Rerank), Some(Scope::Inference)),
+    (Method::POST, "/v1/moderations", Endpoint::Call(Dialect::Moderations), Some(Scope::Inference)),
+    (Method::GET, "/v1/models", Endpoint::Models, Some(Scope::Inference)),
     // Names of models have slashes in them.
-    (Method::GET, "/v1/models/{*id}", Endpoint::Model),
-    (Method::GET, "/v1beta/models", Endpoint::GeminiModels),
-    (Method::GET, "/v1beta/models/{*id}", Endpoint::GeminiModel),
-    (Method::GET, "/api/tags", Endpoint::OllamaTags),
-    (Method::POST, "/api/show", Endpoint::OllamaShow),
-    (Method::GET, "/api/ps", Endpoint::OllamaRunning),
-    (Method::GET, "/api/version", Endpoint::OllamaVersion),
-    (Method::GET, "/v1/cache/stats", Endpoint::CacheStats),
-    (Method::DELETE, "/v1/cache", Endpoint::PurgeCache),
-    (Method::GET, "/metrics", Endpoint::Metrics),
+    (Method::GET, "/v1/models/{*id}", Endpoint::Model, Some(Scope::Inference)),
+    (Method::GET, "/v1beta/models", Endpoint::GeminiModels, Some(Scope::Inference)),
+    (Method::GET, "/v1beta/models/{*id}", Endpoint::GeminiModel, Some(Scope::Inference)),
+    (Method::GET, "/api/tags", Endpoint::OllamaTags, Some(Scope::Inference)),
+    (Method::POST, "/api/show", Endpoint::OllamaShow, Some(Scope::Inference)),
+    (Method::GET, "/api/ps", Endpoint::OllamaRunning, Some(Scope::Inference)),
+    (Method::GET, "/api/version", Endpoint::OllamaVersion, Some(Scope::Inference)),
+    (Method::GET, "/v1/cache/stats", Endpoint::CacheStats, Some(Scope::UsageRead)),
+    (Method::DELETE, "/v1/cache", Endpoint::PurgeCache, Some(Scope::Inference)),
+    (Method::GET, "/metrics", Endpoint::Metrics, Some(Scope::UsageRead)),
     // Ollama's command line asks here whether anybody is there.
-    (Method::GET, "/", Endpoint::Health),
-    (Method::GET, "/health", Endpoint::Health),
-    (Method::GET, "/v1/health", Endpoint::Health),
-    (Method::GET, "/v1/health/providers", Endpoint::ProvidersHealth),
-    (Method::GET, "/v1/health/endpoints", Endpoint::EndpointsHealth),
-    (Method::GET, "/v1/queue/status", Endpoint::QueueStatus),
-    (Method::GET, "/v1/tokens/pools", Endpoint::Pools),
-    (Method::GET, "/v1/decisions", Endpoint::Decisions),
-    (Method::GET, "/v1/decisions/{*id}", Endpoint::Decision),
-    (Method::POST, "/v1/admin/reload", Endpoint::Reload),
-    (Method::GET, "/v1/events", Endpoint::Events),
+    (Method::GET, "/", Endpoint::Health, None),
+    (Method::GET, "/health", Endpoint::Health, None),
+    (Method::GET, "/v1/health", Endpoint::Health, None),
+    (Method::GET, "/v1/health/providers", Endpoint::ProvidersHealth, Some(Scope::UsageRead)),
+    (Method::GET, "/v1/health/endpoints", Endpoint::EndpointsHealth, Some(Scope::UsageRead)),
+    (Method::GET, "/v1/queue/status", Endpoint::QueueStatus, Some(Scope::UsageRead)),
+    (Method::GET, "/v1/tokens/pools", Endpoint::Pools, Some(Scope::UsageRead)),
+    (Method::GET, "/v1/decisions", Endpoint::Decisions, Some(Scope::Inference)),
+    (Method::GET, "/v1/decisions/{*id}", Endpoint::Decision, Some(Scope::Inference)),
+    (Method::POST, "/v1/admin/reload", Endpoint::Reload, Some(Scope::Admin)),
+    (Method::GET, "/v1/admin/keys", Endpoint::Keys, Some(Scope::Admin)),
+    (Method::POST, "/v1/admin/keys", Endpoint::CreateKey, Some(Scope::Admin)),
+    (Method::DELETE, "/v1/admin/keys/{id}", Endpoint::RevokeKey, Some(Scope::Admin)),
+    (Method::POST, "/v1/admin/keys/{id}/rotate", Endpoint::RotateKey, Some(Scope::Admin)),
+    (Method::GET, "/v1/events", Endpoint::Events, Some(Scope::Admin)),
 ];
 
 /// Prefixes that stand for `/v1`: the Groq SDK adds this one to whatever base URL it is given.
@@ -111,14 +130,26 @@ pub(crate) fn dialect_of(path: &str) -> Dialect {
         .map_or(Dialect::OpenAiChat, |(_, dialect)| *dialect)
 }
 
+/// A path as it is in the table: without an alias at its beginning and a slash at its end.
+pub(crate) fn plain(path: &str) -> &str {
+    // An alias ends in the `/v1` it stands for, so the path from there on is the real one.
+    let is_alias = |alias: &&&str| path.strip_prefix(**alias).is_some_and(|rest| rest.starts_with('/'));
+    let alias = PREFIX_ALIASES.iter().find(is_alias);
+    let path = alias.map_or(path, |alias| &path[alias.len() - "/v1".len()..]);
+    if path.len() > 1 { path.trim_end_matches('/') } else { path }
+}
+
 /// The table, compiled.
-pub(crate) struct Routes(Router<Vec<(Method, Endpoint)>>);
+pub(crate) struct Routes(Router<Vec<Served>>);
+
+/// What one method of a path is for, and the scope that it takes.
+type Served = (Method, Endpoint, Option<Scope>);
 
 /// What a path and a method lead to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found<'p> {
-    /// Something, with the rest of the path where the endpoint takes one.
-    Endpoint(Endpoint, Option<&'p str>),
+    /// Something, the scope that it takes, and the rest of the path where the endpoint takes one.
+    Endpoint(Endpoint, Option<Scope>, Option<&'p str>),
     /// A path that has other methods.
     OtherMethods(Vec<Method>),
     /// Nothing.
@@ -135,9 +166,9 @@ impl Routes {
     /// If two of its paths are in conflict, which a test holds they are not.
     pub(crate) fn compile() -> Result<Self, matchit::InsertError> {
         let mut router = Router::new();
-        for (_, path, _) in TABLE {
+        for (_, path, ..) in TABLE {
             let methods: Vec<_> =
-                TABLE.iter().filter(|row| row.1 == *path).map(|row| (row.0.clone(), row.2)).collect();
+                TABLE.iter().filter(|row| row.1 == *path).map(|row| (row.0.clone(), row.2, row.3)).collect();
             if router.at(path).is_err() {
                 router.insert(*path, methods)?;
             }
@@ -147,17 +178,12 @@ impl Routes {
 
     /// Looks a path and method up. `HEAD` is served where `GET` is.
     pub(crate) fn find<'p>(&self, method: &Method, path: &'p str) -> Found<'p> {
-        // An alias ends in the `/v1` it stands for, so the path from there on is the real one.
-        let alias = PREFIX_ALIASES
-            .iter()
-            .find(|alias| path.strip_prefix(**alias).is_some_and(|rest| rest.starts_with('/')));
-        let path = alias.map_or(path, |alias| &path[alias.len() - "/v1".len()..]);
-        let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+        let path = plain(path);
         let Ok(matched) = self.0.at(path) else { return Found::Nothing };
         let wanted = if method == Method::HEAD { &Method::GET } else { method };
-        match matched.value.iter().find(|(served, _)| served == wanted) {
-            Some((_, endpoint)) => Found::Endpoint(*endpoint, matched.params.get("id")),
-            None => Found::OtherMethods(matched.value.iter().map(|(served, _)| served.clone()).collect()),
+        match matched.value.iter().find(|(served, ..)| served == wanted) {
+            Some((_, endpoint, scope)) => Found::Endpoint(*endpoint, *scope, matched.params.get("id")),
+            None => Found::OtherMethods(matched.value.iter().map(|(served, ..)| served.clone()).collect()),
         }
     }
 }
@@ -173,19 +199,46 @@ mod tests {
 
     #[test]
     fn every_row_is_found() {
-        for (method, path, endpoint) in TABLE {
-            let path = path.replace("{*id}", "meta-llama/Llama-3");
-            let id = path.ends_with("Llama-3").then_some("meta-llama/Llama-3");
-            check(method.clone(), &path, Found::Endpoint(*endpoint, id));
+        for (method, path, endpoint, scope) in TABLE {
+            let rest = if path.contains("{*id}") { "meta-llama/Llama-3" } else { "k_1" };
+            let id = path.contains("id}").then_some(rest);
+            let path = path.replace("{*id}", rest).replace("{id}", rest);
+            check(method.clone(), &path, Found::Endpoint(*endpoint, *scope, id));
         }
     }
 
     #[test]
     fn aliases_head_and_final_slashes() {
         let chat = Endpoint::Call(Dialect::OpenAiChat);
-        check(Method::POST, "/openai/v1/chat/completions", Found::Endpoint(chat, None));
-        check(Method::HEAD, "/health", Found::Endpoint(Endpoint::Health, None));
-        check(Method::GET, "/v1/models/", Found::Endpoint(Endpoint::Models, None));
+        check(
+            Method::POST,
+            "/openai/v1/chat/completions",
+            Found::Endpoint(chat, Some(Scope::Inference), None),
+        );
+        check(Method::HEAD, "/health", Found::Endpoint(Endpoint::Health, None, None));
+        check(Method::GET, "/v1/models/", Found::Endpoint(Endpoint::Models, Some(Scope::Inference), None));
+    }
+
+    /// `HOOSH_WRITE_DOCS=1 cargo test` writes the table into the page, from which the promises take every route there is.
+    #[test]
+    fn the_documentation_lists_every_route_with_its_scope() {
+        const BEGIN: &str = "<!-- routes: a test compares -->\n\n";
+        const END: &str = "\n<!-- end of routes -->";
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/http-api.md");
+        let page = std::fs::read_to_string(&path).unwrap();
+        let begin = page.find(BEGIN).expect("the mark before the table") + BEGIN.len();
+        let end = page.find(END).expect("the mark after the table");
+        let row = |(method, path, _, scope): &(Method, &str, Endpoint, Option<Scope>)| {
+            let scope = scope.map_or("none, nor a key".to_owned(), |scope| format!("`{scope}`"));
+            format!("| `{method} {}` | {scope} |\n", path.replace("{*id}", "{id}"))
+        };
+        let rows: String = TABLE.iter().map(row).collect();
+        let table = format!("| route | scope |\n|---|---|\n{rows}");
+        if std::env::var_os("HOOSH_WRITE_DOCS").is_some() {
+            std::fs::write(&path, format!("{}{table}{}", &page[..begin], &page[end..])).unwrap();
+        } else {
+            assert_eq!(&page[begin..end], table, "HOOSH_WRITE_DOCS=1 cargo test writes it");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Connections: accepted, served, drained.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream};
+use hoosh_budget::keys::Scope;
 use hoosh_core::dialect::{Dialect, RequestLine};
 use hoosh_core::limits;
 use hoosh_gateway::RequestId;
@@ -26,7 +27,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{self, anthropic, cache, decisions, events, gemini, ollama, pools, queue};
+use crate::api::{self, anthropic, cache, decisions, events, gemini, keys, ollama, pools, queue};
 use crate::app::App;
 use crate::http::body::{ResponseBody, Stopping};
 use crate::http::cors::Cors;
@@ -34,7 +35,7 @@ use crate::http::error::{self, ServerError};
 use crate::http::stall::Stalls;
 use crate::http::{REQUEST_ID, X_HOOSH_DECISION, X_REQUEST_ID};
 use crate::reload::{self, Live};
-use crate::route::{Endpoint, Found, dialect_of};
+use crate::route::{Endpoint, Found, dialect_of, plain};
 use crate::warm;
 
 /// Serves until `shutdown` is ready, then lets calls in flight finish for the drain time.
@@ -75,6 +76,7 @@ pub(crate) async fn serve(
     beside.spawn(over.clone().run_until_cancelled_owned(reload::at_hangups(Arc::clone(&live), hangups)));
     beside.spawn(over.clone().run_until_cancelled_owned(reload::at_changes(Arc::clone(&live))));
     beside.spawn(over.clone().run_until_cancelled_owned(warm::warm(live.apps())));
+    beside.spawn(over.clone().run_until_cancelled_owned(crate::keys::keep_up(live.apps())));
 
     loop {
         let place = tokio::select! {
@@ -184,13 +186,12 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
-    let is_from_here = peer.ip().to_canonical().is_loopback();
     let (seen, is_shared) = (AtomicBool::new(false), AtomicBool::new(false));
     let (stalls, begun) = (Stalls::default(), stopping.begun.clone());
     let service = service_fn(|request: Request<Incoming>| {
         seen.store(true, Ordering::Relaxed);
         is_shared.store(request.version() == Version::HTTP_2, Ordering::Relaxed);
-        let answered = answer(Arc::clone(&live), is_from_here, request);
+        let answered = answer(Arc::clone(&live), peer.ip(), request);
         let (stalls, stopping) = (stalls.clone(), stopping.clone());
         async move { answered.await.map(|response| response.map(|body| body.watched(&stalls, &stopping))) }
     });
@@ -225,7 +226,7 @@ async fn connection(
 /// Answers one request, whatever happens.
 async fn answer(
     live: Arc<Live>,
-    is_from_here: bool,
+    from: IpAddr,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     // It keeps this one to its end, whatever is loaded meanwhile.
@@ -235,7 +236,7 @@ async fn answer(
     let mut dialect = dialect_of(request.uri().path());
     // In a box of its own, which is gone when the answer begins: hyper keeps the room for this future as long as the
     // connection lasts, a stream's included (some 8 KiB each).
-    let routed = Box::pin(route(&live, &app, is_from_here, &id, request, &mut dialect));
+    let routed = Box::pin(route(&live, &app, from, &id, request, &mut dialect));
     let answered = AssertUnwindSafe(routed).catch_unwind().await;
     let result = answered.unwrap_or_else(|_| {
         tracing::error!(%id, "a panic ended this request; its message is above");
@@ -264,7 +265,7 @@ async fn answer(
 async fn route(
     live: &Live,
     app: &Arc<App>,
-    is_from_here: bool,
+    from: IpAddr,
     id: &RequestId,
     request: Request<Incoming>,
     dialect: &mut Dialect,
@@ -273,8 +274,8 @@ async fn route(
         return Ok(preflight);
     }
     let path = request.uri().path();
-    let (endpoint, rest) = match app.routes.find(request.method(), path) {
-        Found::Endpoint(endpoint, rest) => (endpoint, rest),
+    let (endpoint, scope, rest) = match app.routes.find(request.method(), path) {
+        Found::Endpoint(endpoint, scope, rest) => (endpoint, scope, rest),
         Found::Nothing => {
             let versioned = format!("/v1{path}");
             let found = app.routes.find(request.method(), &versioned) != Found::Nothing;
@@ -287,9 +288,7 @@ async fn route(
         }
     };
     // Load balancers have no key.
-    if endpoint == Endpoint::Health {
-        return Ok(api::health(app));
-    }
+    let Some(scope) = scope else { return Ok(api::health(app)) };
     match endpoint {
         Endpoint::Call(spoken) => *dialect = spoken,
         Endpoint::GeminiCall => *dialect = Dialect::Gemini,
@@ -304,7 +303,13 @@ async fn route(
     if app.keys.are_none() && app.cors.is_foreign(request.headers()) {
         return Err(ServerError::ForeignPage);
     }
-    let caller = app.keys.caller(request.headers(), request.uri().query()).map_err(ServerError::Denied)?;
+    // Where everybody may call, not everybody should do that.
+    if app.keys.are_none() && scope == Scope::Admin && !from.to_canonical().is_loopback() {
+        return Err(ServerError::NotFromHere);
+    }
+    let caller = app.keys.caller(request.headers(), request.uri().query(), from);
+    let caller = &caller.map_err(ServerError::Denied)?;
+    caller.may(scope, plain(path)).map_err(ServerError::Denied)?;
     match endpoint {
         Endpoint::Call(dialect) => {
             api::call(app, dialect, RequestLine::default(), id.clone(), caller, request).await
@@ -316,30 +321,39 @@ async fn route(
             *dialect = spoken;
             api::call(app, spoken, line, id.clone(), caller, request).await
         }
-        Endpoint::GeminiModels => Ok(gemini::models(app).await),
-        Endpoint::GeminiModel => gemini::model(app, rest.unwrap_or_default()).await,
-        Endpoint::OllamaTags => Ok(ollama::tags(app).await),
-        Endpoint::OllamaShow => ollama::show(app, request).await,
-        Endpoint::OllamaRunning => Ok(ollama::running(app).await),
+        Endpoint::GeminiModels => Ok(gemini::models(app, caller).await),
+        Endpoint::GeminiModel => gemini::model(app, caller, rest.unwrap_or_default()).await,
+        Endpoint::OllamaTags => Ok(ollama::tags(app, caller).await),
+        Endpoint::OllamaShow => ollama::show(app, caller, request).await,
+        Endpoint::OllamaRunning => Ok(ollama::running(app, caller).await),
         Endpoint::OllamaVersion => Ok(ollama::version()),
         Endpoint::EndpointsHealth => Ok(api::endpoints_health(app)),
         Endpoint::QueueStatus => Ok(queue::status(app)),
         Endpoint::Pools => pools::status(app, request.uri().query()).await,
-        Endpoint::Decisions => decisions::decisions(app, &caller, request.uri().query()).await,
-        Endpoint::Decision => decisions::decision(app, &caller, rest.unwrap_or_default()),
+        Endpoint::Decisions => decisions::decisions(app, &caller.id, request.uri().query()).await,
+        Endpoint::Decision => decisions::decision(app, &caller.id, rest.unwrap_or_default()),
         Endpoint::Events => events::listen(app, request.uri().query()),
         Endpoint::CacheStats => Ok(cache::stats(app)),
-        Endpoint::PurgeCache => cache::purge(app, &caller, request.uri().query()),
+        Endpoint::PurgeCache => cache::purge(app, &caller.id, request.uri().query()),
         Endpoint::Metrics => Ok(api::metrics(app)),
-        Endpoint::Reload => api::reload::reload(live, app, is_from_here).await,
-        Endpoint::Models if *dialect == Dialect::Anthropic => Ok(anthropic::models(app).await),
-        Endpoint::Model if *dialect == Dialect::Anthropic => {
-            anthropic::model(app, rest.unwrap_or_default()).await
+        Endpoint::Reload => api::reload::reload(live).await,
+        Endpoint::Keys => keys::list(app).await,
+        Endpoint::CreateKey => keys::create(app, caller, request).await,
+        Endpoint::RevokeKey => keys::revoke(app, caller, rest.unwrap_or_default()).await,
+        Endpoint::RotateKey => {
+            let id = rest.unwrap_or_default().to_owned();
+            keys::rotate(app, caller, &id, request).await
         }
-        Endpoint::Models if *dialect == Dialect::Gemini => Ok(gemini::models(app).await),
-        Endpoint::Model if *dialect == Dialect::Gemini => gemini::model(app, rest.unwrap_or_default()).await,
-        Endpoint::Models => Ok(api::models(app).await),
-        Endpoint::Model => api::model(app, rest.unwrap_or_default()).await,
+        Endpoint::Models if *dialect == Dialect::Anthropic => Ok(anthropic::models(app, caller).await),
+        Endpoint::Model if *dialect == Dialect::Anthropic => {
+            anthropic::model(app, caller, rest.unwrap_or_default()).await
+        }
+        Endpoint::Models if *dialect == Dialect::Gemini => Ok(gemini::models(app, caller).await),
+        Endpoint::Model if *dialect == Dialect::Gemini => {
+            gemini::model(app, caller, rest.unwrap_or_default()).await
+        }
+        Endpoint::Models => Ok(api::models(app, caller).await),
+        Endpoint::Model => api::model(app, caller, rest.unwrap_or_default()).await,
     }
 }
 

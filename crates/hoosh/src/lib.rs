@@ -58,8 +58,8 @@ pub mod cost {
 pub mod error {
     pub use hoosh_client::ClientError;
     pub use hoosh_core::{
-        FailureKind, Fault, FidelityNote, HooshError, InvalidRequest, NoRoute, Problem, ProblemKind, Refusal,
-        Retry, UpstreamFailure,
+        FailureKind, Fault, FidelityNote, HooshError, InvalidRequest, Limited, NoRoute, Problem, ProblemKind,
+        Refusal, Retry, UpstreamFailure,
     };
 }
 
@@ -69,6 +69,11 @@ pub mod events {
         CallRecord, Completed, Endpoint, Event, EventBus, EventKind, FailedAttempt, Happened, Listener,
         Observer, Outcome,
     };
+}
+
+/// Keys of callers, what those may do, and how fast.
+pub mod access {
+    pub use hoosh_budget::{keys, rate};
 }
 
 /// How providers are.

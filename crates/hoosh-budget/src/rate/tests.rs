@@ -28,6 +28,23 @@ fn secs(seconds: f64) -> Duration {
 }
 
 #[test]
+fn own_limits_are_in_place_of_the_same_of_others() {
+    let rate = |measure, amount, period| Rate::per(measure, NonZeroU64::new(amount).unwrap(), period);
+    let (minute, day) = (Period::Minute, Period::Day);
+    let others = vec![rate(Measure::Requests, 1, minute), rate(Measure::Tokens, 2, minute)];
+    let others = Limits::new(others, Some(3)).unwrap();
+    let own = Limits::new(vec![rate(Measure::Requests, 9, minute), rate(Measure::Requests, 9, day)], None);
+    let over = own.unwrap().over(&others);
+    let all = [
+        rate(Measure::Requests, 9, minute),
+        rate(Measure::Requests, 9, day),
+        rate(Measure::Tokens, 2, minute),
+    ];
+    assert_eq!((over.rates(), over.concurrent()), (&all[..], Some(3)));
+    assert_eq!(Limits::NONE.over(&others), others);
+}
+
+#[test]
 fn a_limit_gives_one_back_each_part_of_its_period_and_says_when() {
     let (books, start) = (Arc::new(RateLimits::new()), Instant::now());
     let key = limits(&[requests(60, Period::Minute).with_burst(some(2))], None);

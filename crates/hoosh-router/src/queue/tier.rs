@@ -38,6 +38,12 @@ impl Tier {
         }
     }
 
+    /// This one, or `ceiling` where that is lower.
+    #[must_use]
+    pub fn at_most(self, ceiling: Self) -> Self {
+        if self.index() < ceiling.index() { ceiling } else { self }
+    }
+
     /// Its place in [`ALL`](Self::ALL).
     pub(super) fn index(self) -> usize {
         self as usize
@@ -63,6 +69,12 @@ impl fmt::Display for Tier {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ceiling_is_never_passed() {
+        assert_eq!(Tier::High.at_most(Tier::Low), Tier::Low);
+        assert_eq!(Tier::Batch.at_most(Tier::High), Tier::Batch);
+    }
 
     #[test]
     fn tiers_are_read_as_they_are_written() {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::json;
 use super::models::{known, one, percent_decoded};
 use crate::app::App;
+use crate::http::auth::Caller;
 use crate::http::body::ResponseBody;
 use crate::http::error::ServerError;
 
@@ -35,7 +36,7 @@ impl From<ModelInfo> for Model {
 }
 
 /// `GET /v1/models`, all on one page.
-pub(crate) async fn models(app: &App) -> Response<ResponseBody> {
+pub(crate) async fn models(app: &App, caller: &Caller) -> Response<ResponseBody> {
     #[derive(Serialize)]
     struct List {
         data: Vec<Model>,
@@ -43,12 +44,16 @@ pub(crate) async fn models(app: &App) -> Response<ResponseBody> {
         first_id: Option<String>,
         last_id: Option<String>,
     }
-    let data: Vec<Model> = known(app).await.into_iter().map(Model::from).collect();
+    let data: Vec<Model> = known(app, caller).await.into_iter().map(Model::from).collect();
     let (first_id, last_id) = (data.first().map(|one| one.id.clone()), data.last().map(|one| one.id.clone()));
     json(StatusCode::OK, &List { data, has_more: false, first_id, last_id })
 }
 
 /// `GET /v1/models/{id}`.
-pub(crate) async fn model(app: &App, id: &str) -> Result<Response<ResponseBody>, ServerError> {
-    Ok(json(StatusCode::OK, &Model::from(one(app, percent_decoded(id)).await?)))
+pub(crate) async fn model(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+) -> Result<Response<ResponseBody>, ServerError> {
+    Ok(json(StatusCode::OK, &Model::from(one(app, caller, percent_decoded(id)).await?)))
 }

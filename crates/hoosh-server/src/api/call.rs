@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hoosh_core::FidelityNote;
 use hoosh_core::dialect::{Dialect, RequestLine, StreamForm};
-use hoosh_gateway::{CacheControl, Call, CallerId, Reply, ReplyBody, ReplyHead, RequestId};
+use hoosh_gateway::{CacheControl, Call, Reply, ReplyBody, ReplyHead, RequestId};
 use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, EXPECT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
@@ -13,6 +13,7 @@ use super::waiting;
 use super::wishes::Wishes;
 use super::{EVENT_STREAM, streamed, written};
 use crate::app::App;
+use crate::http::auth::Caller;
 use crate::http::body::{self, ResponseBody};
 use crate::http::error::ServerError;
 use crate::http::{
@@ -25,7 +26,7 @@ pub(crate) async fn call(
     dialect: Dialect,
     line: RequestLine,
     id: RequestId,
-    caller: CallerId,
+    caller: &Caller,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, ServerError> {
     refuse_compressed(request.headers())?;
@@ -36,9 +37,10 @@ pub(crate) async fn call(
     let waits = request.headers().contains_key(EXPECT);
     let body = body::read(request.into_body(), waits, app.max_body_bytes, app.body_timeout).await;
     let body = body.map_err(ServerError::Unread)?;
-    let mut call = Call::read_with(id, caller, dialect, line, body).map_err(ServerError::Call)?;
+    let mut call = Call::read_with(id, caller.id.clone(), dialect, line, body).map_err(ServerError::Call)?;
     (call.cache, call.headers) = (cache, headers);
     wishes.put(&mut call);
+    caller.put(&mut call);
     if let Some(every) = app.config.server.waiting_comment.filter(|_| waiting::can_be_told(&call)) {
         return waiting::answer(app, call, content, every).await;
     }

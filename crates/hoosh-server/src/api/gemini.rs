@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::json;
 use super::models::{known, one, percent_decoded};
 use crate::app::App;
+use crate::http::auth::Caller;
 use crate::http::body::ResponseBody;
 use crate::http::error::ServerError;
 
@@ -50,17 +51,21 @@ struct Model {
 }
 
 /// `GET /v1beta/models`.
-pub(crate) async fn models(app: &App) -> Response<ResponseBody> {
+pub(crate) async fn models(app: &App, caller: &Caller) -> Response<ResponseBody> {
     #[derive(Serialize)]
     struct List {
         models: Vec<Model>,
     }
-    json(StatusCode::OK, &List { models: known(app).await.into_iter().map(entry).collect() })
+    json(StatusCode::OK, &List { models: known(app, caller).await.into_iter().map(entry).collect() })
 }
 
 /// `GET /v1beta/models/{id}`.
-pub(crate) async fn model(app: &App, id: &str) -> Result<Response<ResponseBody>, ServerError> {
-    Ok(json(StatusCode::OK, &entry(one(app, percent_decoded(id)).await?)))
+pub(crate) async fn model(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+) -> Result<Response<ResponseBody>, ServerError> {
+    Ok(json(StatusCode::OK, &entry(one(app, caller, percent_decoded(id)).await?)))
 }
 
 fn entry(info: ModelInfo) -> Model {

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::json;
 use crate::app::App;
+use crate::http::auth::Caller;
 use crate::http::body::ResponseBody;
 use crate::http::error::ServerError;
 
@@ -56,19 +57,23 @@ struct Details {
 }
 
 /// `GET /v1/models`: aliases first, then what each provider lists and the routes lead to.
-pub(crate) async fn models(app: &App) -> Response<ResponseBody> {
-    json(StatusCode::OK, &List { object: "list", data: all(app).await })
+pub(crate) async fn models(app: &App, caller: &Caller) -> Response<ResponseBody> {
+    json(StatusCode::OK, &List { object: "list", data: all(app, caller).await })
 }
 
 /// `GET /v1/models/{id}`: one of them.
-pub(crate) async fn model(app: &App, id: &str) -> Result<Response<ResponseBody>, ServerError> {
-    let id = one(app, percent_decoded(id)).await?.id;
-    let model = all(app).await.into_iter().find(|model| model.id == id);
+pub(crate) async fn model(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+) -> Result<Response<ResponseBody>, ServerError> {
+    let id = one(app, caller, percent_decoded(id)).await?.id;
+    let model = all(app, caller).await.into_iter().find(|model| model.id == id);
     // It was there a moment ago.
     model.map(|model| json(StatusCode::OK, &model)).ok_or_else(|| no_such_model(id, &[]))
 }
 
-async fn all(app: &App) -> Vec<Model> {
+async fn all(app: &App, caller: &Caller) -> Vec<Model> {
     let aliases = app.aliases.iter().map(|(name, targets)| Model {
         id: name.clone(),
         object: "model",
@@ -84,10 +89,12 @@ async fn all(app: &App) -> Vec<Model> {
         if seen.insert(info.id.clone()) {
             let candidates = app.gateway.router().candidates(&info.id);
             let rates = candidates.first().and_then(|candidate| rates(app, candidate, now));
-            let names = candidates.iter().map(|candidate| candidate.provider.name().to_owned());
+            let names = candidates.iter().map(|candidate| candidate.provider.name());
+            let names = names.filter(|name| caller.may_be_answered_by(name)).map(str::to_owned);
             all.push(entry(info, names.collect(), rates));
         }
     }
+    all.retain(|model| caller.may_ask_for(&model.id, app.gateway.router()));
     all
 }
 
@@ -120,19 +127,20 @@ fn entry(info: ModelInfo, providers: Vec<String>, rates: Option<Rates>) -> Model
     }
 }
 
-/// Every model once, aliases among them, for lists in other words than OpenAI's.
-pub(super) async fn known(app: &App) -> Vec<ModelInfo> {
+/// Every model that the caller may ask for once, aliases among them, for lists in other words than OpenAI's.
+pub(super) async fn known(app: &App, caller: &Caller) -> Vec<ModelInfo> {
     let mut all = app.gateway.models().await;
     let mut seen = HashSet::new();
     all.retain(|model| seen.insert(model.id.clone()));
     let aliases = app.aliases.keys().filter(|name| !seen.contains(*name));
     all.extend(aliases.map(|name| ModelInfo::named("hoosh", name)));
+    all.retain(|model| caller.may_ask_for(&model.id, app.gateway.router()));
     all
 }
 
 /// A model of that list by its name, also as `provider/model`, and without the `:latest` that Ollama adds.
-pub(super) async fn one(app: &App, name: String) -> Result<ModelInfo, ServerError> {
-    let all = known(app).await;
+pub(super) async fn one(app: &App, caller: &Caller, name: String) -> Result<ModelInfo, ServerError> {
+    let all = known(app, caller).await;
     let plain = |name: &str| name.strip_suffix(":latest").unwrap_or(name).to_owned();
     let is_it = |known: &&ModelInfo| {
         plain(&known.id) == plain(&name)

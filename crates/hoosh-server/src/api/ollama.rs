@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::models::{known, one};
 use super::written;
 use crate::app::App;
+use crate::http::auth::Caller;
 use crate::http::body::{self, ResponseBody};
 use crate::http::error::ServerError;
 
@@ -21,13 +22,15 @@ const API_VERSION: &str = "0.12.0";
 const LOADED_UNTIL: u64 = 10_981_699_200;
 
 /// `GET /api/tags`.
-pub(crate) async fn tags(app: &App) -> Response<ResponseBody> {
-    written(ollama_listing::tags(&known(app).await))
+pub(crate) async fn tags(app: &App, caller: &Caller) -> Response<ResponseBody> {
+    written(ollama_listing::tags(&known(app, caller).await))
 }
 
 /// `GET /api/ps`: the models that servers on this machine hold in memory.
-pub(crate) async fn running(app: &App) -> Response<ResponseBody> {
-    written(ollama_listing::ps(&app.gateway.loaded_models().await, LOADED_UNTIL))
+pub(crate) async fn running(app: &App, caller: &Caller) -> Response<ResponseBody> {
+    let mut loaded = app.gateway.loaded_models().await;
+    loaded.retain(|model| caller.may_ask_for(&model.id, app.gateway.router()));
+    written(ollama_listing::ps(&loaded, LOADED_UNTIL))
 }
 
 /// `GET /api/version`.
@@ -38,6 +41,7 @@ pub(crate) fn version() -> Response<ResponseBody> {
 /// `POST /api/show`.
 pub(crate) async fn show(
     app: &App,
+    caller: &Caller,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, ServerError> {
     #[derive(Deserialize)]
@@ -55,5 +59,5 @@ pub(crate) async fn show(
         let invalid = InvalidRequest::new("model", "send a JSON object with the name of a model in it");
         return Err(ServerError::Call(HooshError::from(invalid)));
     };
-    Ok(written(ollama_listing::show(&one(app, model).await?)))
+    Ok(written(ollama_listing::show(&one(app, caller, model).await?)))
 }

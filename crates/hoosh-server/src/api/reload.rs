@@ -4,23 +4,13 @@ use http::{Response, StatusCode};
 use serde_json::json;
 
 use super::json;
-use crate::app::App;
 use crate::config::ConfigErrors;
 use crate::http::body::ResponseBody;
 use crate::http::error::ServerError;
 use crate::reload::{Live, Refused, Trigger};
 
 /// `POST /v1/admin/reload`: what has changed, or everything that is wrong with the file.
-///
-/// Without tokens everybody may call, but not everybody should do this: then only who is on this machine may.
-pub(crate) async fn reload(
-    live: &Live,
-    app: &App,
-    is_from_here: bool,
-) -> Result<Response<ResponseBody>, ServerError> {
-    if app.keys.are_none() && !is_from_here {
-        return Err(ServerError::NotFromHere);
-    }
+pub(crate) async fn reload(live: &Live) -> Result<Response<ResponseBody>, ServerError> {
     match live.reload(Trigger::Request).await {
         Ok(report) => Ok(json(StatusCode::OK, &*report)),
         Err(Refused::Off(why)) => Err(ServerError::NoReload { why }),

@@ -45,10 +45,7 @@ pub(crate) fn message(config: &Config, discovery: Option<&Discovery>, address: S
         text.push_str(&format!("{YELLOW}warning{PLAIN}: {}\n", printable(warning)));
     }
     if let Some(model) = model_to_try(config) {
-        text.push_str(&format!(
-            "\ntry: {}\n",
-            printable(&curl(&url, &model, !config.auth.tokens.is_empty()))
-        ));
+        text.push_str(&format!("\ntry: {}\n", printable(&curl(&url, &model, !config.auth.is_open()))));
     }
     text.push('\n');
     text
@@ -195,6 +192,7 @@ mod tests {
             weight: 1,
             options: hoosh_router::RouteOptions::default(),
             queue: None,
+            limits: hoosh_budget::rate::Limits::NONE,
             context: hoosh_core::ContextRule::default(),
         }
     }

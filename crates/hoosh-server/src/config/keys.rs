@@ -60,6 +60,10 @@ pub(crate) enum Kind {
     Fraction,
     /// The path of a file.
     Path,
+    /// A text without spaces.
+    Word,
+    /// A list of them.
+    Words,
     /// A routing strategy.
     Strategy,
     /// What is done when all who could answer are let alone.
@@ -118,11 +122,17 @@ pub(crate) struct Legacy {
     pub(crate) note: &'static str,
 }
 
+/// The variable that holds the pepper of API keys.
+pub(crate) const PEPPER_VARIABLE: &str = "HOOSH_KEY_PEPPER";
+
 /// Longest time that a key takes: a day.
 pub(crate) const SECONDS_MAX: u64 = 86_400;
 
 /// Provider types of hoosh 1.3 that this version has no preset for, without case and separators.
 pub(crate) const LEGACY_TYPES: &[&str] = &["whisper", "tensorrt", "tensorrtllm", "onnx"];
+
+/// Most requests or tokens of a limit: a trillion, more than anybody has in a day.
+pub(crate) const RATE_MAX: u64 = 1_000_000_000_000;
 
 pub(crate) const PRIORITY_MAX: u64 = 1_000_000;
 
@@ -394,7 +404,93 @@ pub(crate) const KEYS: &[Key] = &[
         kind: Kind::Secrets,
         default: Fallback::Empty,
         doc: "Tokens that callers must show as `Authorization: Bearer …`, or in the header or query of a vendor's client \
-              ([HTTP API](http-api.md)). Empty: everybody may call.",
+              ([HTTP API](http-api.md)). They may do everything but what [an admin does](http-api.md#who-may-do-what). Where \
+              there are none, nor `admin_tokens` or `keys`, everybody may call.",
+    },
+    Key {
+        path: "auth.admin_tokens",
+        kind: Kind::Secrets,
+        default: Fallback::Empty,
+        doc: "Tokens that may do everything: make keys, reload, listen to what happens.",
+    },
+    Key {
+        path: "auth.keys",
+        kind: Kind::Path,
+        default: Fallback::Open("no keys but the tokens"),
+        doc: "A file that [API keys](#keys-of-your-own) are kept in, made when it is not there: `keys.db`. Relative to the folder \
+              of this file. `hoosh keys` and `/v1/admin/keys` make and end them; as soon as it is said, nobody may call without a \
+              key or token.",
+    },
+    Key {
+        path: "auth.jwt_keys",
+        kind: Kind::Path,
+        default: Fallback::Open("no signed tokens are taken"),
+        doc: "A file with the keys (JWK Set) that [signed tokens](#signed-tokens) are checked with. Relative to the folder of this \
+              file; read at the start and at each reload.",
+    },
+    Key {
+        path: "auth.jwt_algorithms",
+        kind: Kind::Words,
+        default: Fallback::Open("`RS256`, `ES256`, `EdDSA`"),
+        doc: "How they may be signed; also `HS256`, `HS384` and `HS512`, where who can check a token can make one too.",
+    },
+    Key {
+        path: "auth.jwt_issuers",
+        kind: Kind::Words,
+        default: Fallback::Empty,
+        doc: "Who may have made them (`iss`). Empty: whoever has one of the keys.",
+    },
+    Key {
+        path: "auth.jwt_audiences",
+        kind: Kind::Words,
+        default: Fallback::Empty,
+        doc: "Names of this gateway, one of which must be in `aud`. Empty: only tokens without `aud` are taken.",
+    },
+    Key {
+        path: "auth.jwt_caller_claim",
+        kind: Kind::Word,
+        default: Fallback::Text("sub"),
+        doc: "The claim that says who calls; callers are named `jwt:` and that. A name that begins with `/` is a way into the claims \
+              (JSON Pointer): `/realm_access/user`.",
+    },
+    Key {
+        path: "auth.jwt_scopes_claim",
+        kind: Kind::Word,
+        default: Fallback::Open("each may do `inference`"),
+        doc: "The claim that holds the [scopes](http-api.md#who-may-do-what), each with `hoosh:` before it: \
+              `hoosh:inference`. A token without it may do nothing.",
+    },
+    Key {
+        path: "auth.jwt_models_claim",
+        kind: Kind::Word,
+        default: Fallback::Open("each may ask for all models"),
+        doc: "The claim that holds the models, as patterns, that may be asked for. A token without it is refused.",
+    },
+    Key {
+        path: "limits.requests_per_minute",
+        kind: Kind::Whole { min: 1, max: RATE_MAX },
+        default: Fallback::Open("no limit"),
+        doc: "Calls of each caller, by its token or key; without any, all are one caller. They come back steadily, one every 60 s divided by this, and as many can be \
+              had at once after a pause. Above it: 429 with `Retry-After`, and nobody is asked.",
+    },
+    Key {
+        path: "limits.tokens_per_minute",
+        kind: Kind::Whole { min: 1, max: RATE_MAX },
+        default: Fallback::Open("no limit"),
+        doc: "The same of tokens, input and output together. A call is taken for a quarter of its body's bytes and its \
+              `max_tokens` (500 where it says none) until it is known what it took.",
+    },
+    Key {
+        path: "limits.requests_per_day",
+        kind: Kind::Whole { min: 1, max: RATE_MAX },
+        default: Fallback::Open("no limit"),
+        doc: "The same of calls in 24 hours, whatever the calendar says.",
+    },
+    Key {
+        path: "limits.concurrent",
+        kind: Kind::Whole { min: 1, max: 1_000_000 },
+        default: Fallback::Open("no limit"),
+        doc: "Calls of each caller at once, streams to their end.",
     },
     Key {
         path: "aliases.*",
@@ -613,6 +709,19 @@ pub(crate) const KEYS: &[Key] = &[
         kind: Kind::Whole { min: 0, max: 1_000_000 },
         default: Fallback::Whole(limits::QUEUE_WAITING as u64),
         doc: "Calls that may wait in that line. One more is given to the next provider, or refused with 429.",
+    },
+    Key {
+        path: "providers[].rate_limit_rpm",
+        kind: Kind::Whole { min: 1, max: RATE_MAX },
+        default: Fallback::Open("no limit"),
+        doc: "Calls per minute that it is asked by all callers together, tries again among them. One more is given to the next \
+              provider, or refused with 429 and `Retry-After`; so its own limit is never run into.",
+    },
+    Key {
+        path: "providers[].rate_limit_tpm",
+        kind: Kind::Whole { min: 1, max: RATE_MAX },
+        default: Fallback::Open("no limit"),
+        doc: "The same of tokens, counted as in `[limits] tokens_per_minute`.",
     },
     Key {
         path: "providers[].models",
@@ -842,7 +951,6 @@ pub(crate) const LEGACY: &[Legacy] = &[
     Legacy { path: "queue", note: "" },
     Legacy { path: "health_check", note: "" },
     Legacy { path: "server.health_check_interval_secs", note: "" },
-    Legacy { path: "providers[].rate_limit_rpm", note: "no rate is limited" },
     Legacy {
         path: "providers[].tls_pinned_certs",
         note: "any certificate that the system trusts is accepted",
@@ -859,6 +967,7 @@ pub(crate) const SECTIONS: &[&str] = &[
     "costs",
     "prices",
     "auth",
+    "limits",
     "budget",
     "pools",
     "aliases",
@@ -915,6 +1024,8 @@ impl Kind {
             Self::Weights => format!("a list of whole numbers from 0 to {PRIORITY_MAX}"),
             Self::Fraction => "a number from 0 to 1".to_owned(),
             Self::Path => "the path of a file".to_owned(),
+            Self::Word => "a string without spaces".to_owned(),
+            Self::Words => "a list of strings without spaces".to_owned(),
             Self::Strategy => format!("one of {}", Strategy::names()),
             Self::OnExhausted => "`reject`, `queue` or `least_bad`".to_owned(),
             Self::OnUnpriced => "`allow`, `warn` or `block`".to_owned(),
@@ -973,6 +1084,7 @@ pub(crate) fn markdown() -> String {
         ("[cache]", "cache"),
         ("[costs]", "costs"),
         ("[auth]", "auth"),
+        ("[limits]", "limits"),
         ("[budget]", "budget"),
         ("[[pools]]", "pools[]"),
         ("[aliases]", "aliases"),

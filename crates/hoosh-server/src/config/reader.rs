@@ -160,6 +160,8 @@ impl<'a> Reader<'a> {
                 let filled = |text: String| (!text.trim().is_empty()).then_some(text);
                 self.parsed(&at, value, filled).map(Setting::Text)
             }
+            Kind::Word => self.word(&at, value).map(Setting::Text),
+            Kind::Words => self.list(&at, value, Self::word).map(Setting::Texts),
             Kind::Weights => self.list(&at, value, Self::weight).map(Setting::Numbers),
             Kind::Targets => {
                 // One name needs no list around it, whoever says it.
@@ -330,6 +332,14 @@ impl<'a> Reader<'a> {
             return Some(text);
         };
         self.refuse(at, problem)
+    }
+
+    fn word(&mut self, at: &At, value: Value) -> Option<String> {
+        let text = self.words(at, value)?.text;
+        if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return self.refuse(at, "it is empty, or has a space or a control character in it");
+        }
+        Some(text)
     }
 
     fn weight(&mut self, at: &At, value: Value) -> Option<u64> {

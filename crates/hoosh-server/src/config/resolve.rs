@@ -1,9 +1,13 @@
 //! Sections to a [`Config`]: what the settings add up to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use figment::value::{Dict, Value};
+use hoosh_budget::jwt::JwtAlgorithm;
+use hoosh_budget::rate::{Limits, Measure, Period, Rate};
 use hoosh_budget::{Capacity, PoolFault, PoolTree, TokenPool};
 use hoosh_core::{ContextPolicy, ContextRule, ProviderType, limits};
 use hoosh_gateway::{Fallbacks, SemanticSettings};
@@ -22,8 +26,8 @@ use super::trial::{refused, settle_routes};
 use super::variables::expand;
 use super::warm::{self, Warm};
 use super::{
-    Auth, Budget, Cache, Config, Costs, Environment, Flags, LedgerPlace, LoadOptions, ModelGroup, Provider,
-    Routing, Server, keys, provider_path,
+    Auth, Budget, Cache, Config, Costs, Environment, Flags, JwtAuth, KeysFile, LedgerPlace, LoadOptions,
+    ModelGroup, Provider, Routing, Server, keys, provider_path,
 };
 
 /// A provider whose name is still to be found.
@@ -63,6 +67,14 @@ pub(crate) fn load(options: &LoadOptions) -> Result<Config, ConfigErrors> {
     reader.warnings.sort_by(|(one, _), (other, _)| one.rank().cmp(&other.rank()));
     config.warnings = reader.warnings.iter().map(|(place, says)| format!("{place}: {says}")).collect();
     let unpriced = prices::settle(&mut config, inline, &options.directory);
+    let folder = config.file.as_ref().and_then(|file| file.path.parent()).unwrap_or(Path::new(""));
+    let folder = options.directory.join(folder);
+    if let Some(keys) = &mut config.auth.keys {
+        keys.path = folder.join(&keys.said);
+    }
+    if let Some(jwt) = &mut config.auth.jwt {
+        jwt.path = folder.join(&jwt.said);
+    }
     // What could be read is tried in spite of what could not, so that all is told at once.
     let mut faults = reader.faults;
     faults.extend(refused(&config, &reader.unread));
@@ -122,12 +134,16 @@ impl Reader<'_> {
         let cache_section = self.section("cache", "cache", values("cache"));
         let mut costs = self.section("costs", "costs", values("costs"));
         let auth = values("auth");
-        let wants_tokens = auth.get("tokens").is_some_and(|value| match value {
-            Value::Array(_, tokens) => !tokens.is_empty(),
-            _ => true,
-        });
+        let wants = |key: &str| {
+            auth.get(key).is_some_and(|value| match value {
+                Value::Array(_, tokens) => !tokens.is_empty(),
+                _ => true,
+            })
+        };
+        let wanted = ["tokens", "admin_tokens"].map(|key| (key, wants(key)));
         let mut auth = self.section("auth", "auth", auth);
         let budget = self.section("budget", "budget", values("budget"));
+        let limits_section = self.section("limits", "limits", values("limits"));
         let aliases = self.section("aliases", "aliases", values("aliases"));
         let strategies = self.section("strategies", "strategies", values("strategies"));
         let groups = self.entries("groups", root.remove("groups"));
@@ -144,16 +160,28 @@ impl Reader<'_> {
         };
         self.leftovers(root);
         let server = server(server_section);
-        let tokens = auth.secrets("tokens").unwrap_or_default();
+        let auth = Auth {
+            tokens: auth.secrets("tokens").unwrap_or_default(),
+            admin_tokens: auth.secrets("admin_tokens").unwrap_or_default(),
+            keys: auth.text("keys").map(|said| KeysFile {
+                path: PathBuf::from(&said),
+                pepper: self.env.filled(keys::PEPPER_VARIABLE).map(|text| SecretString::from(text.trim())),
+                said,
+            }),
+            jwt: self.jwt(&mut auth),
+        };
         // A variable that is set to nothing must not open the door.
-        if wants_tokens
-            && tokens.is_empty()
-            && self.faults.iter().all(|fault| !fault.key.starts_with("auth.tokens"))
+        for ((key, _), tokens) in
+            wanted.iter().zip([&auth.tokens, &auth.admin_tokens]).filter(|((_, wanted), _)| *wanted)
         {
-            let problem = "holds no token: leave it out if everybody may call, or set what it is read from";
-            self.fault("auth.tokens", problem);
+            let path = format!("auth.{key}");
+            if tokens.is_empty() && self.faults.iter().all(|fault| !fault.key.starts_with(&path)) {
+                let problem =
+                    "holds no token: leave it out if everybody may call, or set what it is read from";
+                self.fault(&path, problem);
+            }
         }
-        if tokens.is_empty() && !server.bind.is_loopback() {
+        if auth.is_open() && !server.bind.is_loopback() {
             let says = "`server.bind` lets other machines in and `auth.tokens` is empty: everybody may call";
             self.warn(self.origin("server.bind"), says);
         }
@@ -178,7 +206,8 @@ impl Reader<'_> {
                 prices: costs.text("prices").map(|said| PriceFile { said, file: None }),
                 ..Costs::default()
             },
-            auth: Auth { tokens },
+            auth,
+            limits: caller_limits(limits_section),
             aliases: aliases.into_texts().collect(),
             groups,
             pools,
@@ -190,6 +219,42 @@ impl Reader<'_> {
             warnings: Vec::new(),
             origins: BTreeMap::new(),
         }
+    }
+
+    /// Which signed tokens are taken.
+    fn jwt(&mut self, section: &mut Section) -> Option<JwtAuth> {
+        let words = section.texts("jwt_algorithms");
+        let mut algorithms = Vec::new();
+        for word in words.iter().flatten() {
+            match word.parse() {
+                Ok(algorithm) => algorithms.push(algorithm),
+                Err(error) => self.fault("auth.jwt_algorithms", format!("{error}")),
+            }
+        }
+        if words.is_none() {
+            algorithms = vec![JwtAlgorithm::Rs256, JwtAlgorithm::Es256, JwtAlgorithm::EdDsa];
+        } else if algorithms.is_empty() && self.faults.iter().all(|fault| fault.key != "auth.jwt_algorithms")
+        {
+            self.fault("auth.jwt_algorithms", "names none, so that no token could be taken; leave it out");
+        }
+        let said = section.text("jwt_keys");
+        if said.is_none() {
+            let idle = self.origins.keys().find(|path| path.starts_with("auth.jwt_")).cloned();
+            if let Some(path) = idle {
+                self.warn(self.origin(&path), format!("`{path}` does nothing without `auth.jwt_keys`"));
+            }
+        }
+        let said = said?;
+        Some(JwtAuth {
+            path: PathBuf::from(&said),
+            said,
+            algorithms,
+            issuers: section.texts("jwt_issuers").unwrap_or_default(),
+            audiences: section.texts("jwt_audiences").unwrap_or_default(),
+            caller_claim: section.text("jwt_caller_claim").unwrap_or_default(),
+            scopes_claim: section.text("jwt_scopes_claim"),
+            models_claim: section.text("jwt_models_claim"),
+        })
     }
 
     /// Whoever is to summarise must be named.
@@ -228,6 +293,7 @@ impl Reader<'_> {
                     "cache",
                     "costs",
                     "auth",
+                    "limits",
                     "budget",
                     "groups[]",
                     "pools[]",
@@ -429,6 +495,10 @@ impl Reader<'_> {
                 prefills: section.switch("prefill"),
             },
             queue: line_limits(&mut section),
+            limits: rate_limits([
+                (Measure::Requests, Period::Minute, section.whole("rate_limit_rpm")),
+                (Measure::Tokens, Period::Minute, section.whole("rate_limit_tpm")),
+            ]),
             context: context(&mut section),
         };
         Some(Unnamed { path, name, typed: known.is_some(), whole: true, provider })
@@ -538,6 +608,26 @@ fn line_limits(section: &mut Section) -> Option<QueueLimits> {
     let per_model = section.whole("max_concurrent_per_model").map(size);
     let is_limited = all.is_some() || per_model.is_some();
     is_limited.then(|| QueueLimits { concurrent: all.unwrap_or(usize::MAX), waiting, per_model })
+}
+
+/// What each caller may have.
+fn caller_limits(mut section: Section) -> Limits {
+    let rates = rate_limits([
+        (Measure::Requests, Period::Minute, section.whole("requests_per_minute")),
+        (Measure::Tokens, Period::Minute, section.whole("tokens_per_minute")),
+        (Measure::Requests, Period::Day, section.whole("requests_per_day")),
+    ]);
+    let concurrent = section.whole("concurrent").map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+    Limits::new(rates.rates().to_vec(), concurrent).unwrap_or(rates)
+}
+
+/// Those of these that are said.
+fn rate_limits<const N: usize>(said: [(Measure, Period, Option<u64>); N]) -> Limits {
+    let rate = |(measure, period, amount): (Measure, Period, Option<u64>)| {
+        Some(Rate::per(measure, NonZeroU64::new(amount?)?, period))
+    };
+    // Each has another measure or period.
+    Limits::new(said.into_iter().filter_map(rate).collect(), None).unwrap_or_default()
 }
 
 /// What is missing here is a fault already.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+use hoosh_budget::rate::Measure;
 use hoosh_budget::{TokenPool, Window};
 use hoosh_core::ContextRule;
 use hoosh_providers::preset;
@@ -86,6 +87,39 @@ fn page(config: &Config) -> Page<'_> {
 
     page.section("[auth]");
     page.key("auth", "tokens", &list(&vec![REDACTED.to_owned(); config.auth.tokens.len()]));
+    if !config.auth.admin_tokens.is_empty() {
+        let redacted = vec![REDACTED.to_owned(); config.auth.admin_tokens.len()];
+        page.key("auth", "admin_tokens", &list(&redacted));
+    }
+    if let Some(keys) = &config.auth.keys {
+        page.key("auth", "keys", &string(&keys.said));
+    }
+    if let Some(jwt) = &config.auth.jwt {
+        page.key("auth", "jwt_keys", &string(&jwt.said));
+        let names: Vec<String> =
+            jwt.algorithms.iter().map(|algorithm| algorithm.as_str().to_owned()).collect();
+        page.key("auth", "jwt_algorithms", &list(&names));
+        page.key("auth", "jwt_issuers", &list(&jwt.issuers));
+        page.key("auth", "jwt_audiences", &list(&jwt.audiences));
+        page.key("auth", "jwt_caller_claim", &string(&jwt.caller_claim));
+        for (key, claim) in [("jwt_scopes_claim", &jwt.scopes_claim), ("jwt_models_claim", &jwt.models_claim)]
+        {
+            if let Some(claim) = claim {
+                page.key("auth", key, &string(claim));
+            }
+        }
+    }
+
+    if !config.limits.are_none() {
+        page.section("[limits]");
+    }
+    for rate in config.limits.rates() {
+        let key = format!("{}_per_{}", rate.measure.as_str(), rate.period.as_str());
+        page.key("limits", &key, &rate.amount.to_string());
+    }
+    if let Some(concurrent) = config.limits.concurrent() {
+        page.key("limits", "concurrent", &concurrent.to_string());
+    }
 
     if !config.aliases.is_empty() {
         page.section("[aliases]");
@@ -202,6 +236,13 @@ impl Page<'_> {
                 most.into_iter().for_each(|most| self.key(&section, key, &most.to_string()));
             }
             self.key(&section, "max_waiting", &limits.waiting.to_string());
+        }
+        for rate in provider.limits.rates() {
+            let key = match rate.measure {
+                Measure::Requests => "rate_limit_rpm",
+                Measure::Tokens => "rate_limit_tpm",
+            };
+            self.key(&section, key, &rate.amount.to_string());
         }
         self.key(&section, "models", &list(&provider.models));
         self.key(&section, "enabled", &provider.enabled.to_string());

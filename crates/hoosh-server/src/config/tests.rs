@@ -659,7 +659,6 @@ fn a_file_of_1_3_loads_with_one_warning_for_each_thing_not_acted_on() {
         [
             format!("hoosh.toml:6: `server.health_check_interval_secs` {not_yet}"),
             format!("hoosh.toml:9: `cache.max_entries` {not_yet}: `cache.max_bytes` is the bound"),
-            format!("hoosh.toml:24: `providers[1].rate_limit_rpm` {not_yet}: no rate is limited"),
             format!(
                 "hoosh.toml:26: `providers[1].tls_pinned_certs` {not_yet}: any certificate that the system trusts is \
                  accepted"
@@ -710,15 +709,29 @@ fn the_file_is_found_where_it_is_looked_for() {
 #[test]
 fn what_is_shown_loads_again_and_says_where_it_is_from() {
     let env = [("OPENAI_API_KEY", "sk-1"), ("HOOSH_SERVER__PORT", "9000")];
-    let toml = "[auth]\ntokens = ['t\"1']\n[aliases]\n\"a b.c\" = ['gpt-4o', 'openai/x']\nfast = 'gpt-4o-mini'\n[server]\n\
-                request_timeout_secs = 1.5\n[cache]\nenabled = true\n[[providers]]\ntype = 'openai'\n\
-                max_tokens_limit = 9\nmax_concurrent_per_model = 3\nlocal = true\ncache_ttl_secs = 2.5";
+    let toml = "[auth]\ntokens = ['t\"1']\nadmin_tokens = ['t2']\nkeys = 'keys.db'\n[aliases]\n\"a b.c\" = ['gpt-4o', 'openai/x']\nfast = 'gpt-4o-mini'\n[server]\n\
+                request_timeout_secs = 1.5\n[cache]\nenabled = true\n[limits]\nrequests_per_day = 9\nconcurrent = 2\n[[providers]]\ntype = 'openai'\n\
+                max_tokens_limit = 9\nmax_concurrent_per_model = 3\nrate_limit_rpm = 60\nrate_limit_tpm = 1000\nlocal = true\ncache_ttl_secs = 2.5";
     let shown = loaded(toml, &env).to_toml();
     assert!(shown.contains("port = 9000  # environment variable HOOSH_SERVER__PORT\n"), "{shown}");
     assert!(shown.contains("tokens = [\"<redacted>\"]  # hoosh.toml:2\n"), "{shown}");
+    assert!(
+        shown.contains(
+            "admin_tokens = [\"<redacted>\"]  # hoosh.toml:3\nkeys = \"keys.db\"  # hoosh.toml:4\n"
+        ),
+        "{shown}"
+    );
     assert!(shown.contains("api_key = \"<redacted>\"  # environment variable OPENAI_API_KEY\n"), "{shown}");
     assert!(shown.contains("max_connections = 8192\n"), "{shown}");
-    assert!(shown.contains("enabled = true  # hoosh.toml:9\nttl_secs = 300\n"), "{shown}");
+    assert!(shown.contains("enabled = true  # hoosh.toml:11\nttl_secs = 300\n"), "{shown}");
+    assert!(
+        shown.contains("[limits]\nrequests_per_day = 9  # hoosh.toml:13\nconcurrent = 2  # hoosh.toml:14\n"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("rate_limit_rpm = 60  #") && shown.contains("rate_limit_tpm = 1000  #"),
+        "{shown}"
+    );
     assert!(!shown.contains("sk-1") && !shown.contains("t\"1"));
 
     let again = loaded(&shown, &[]);
@@ -726,6 +739,23 @@ fn what_is_shown_loads_again_and_says_where_it_is_from() {
         text.lines().map(|line| line.split("  # ").next().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(strip(&again.to_toml()), strip(&shown));
+}
+
+#[test]
+fn signed_tokens_are_taken_as_they_are_said() {
+    let toml = "[auth]\njwt_keys = 'jwks.json'\njwt_issuers = ['https://login.example.com']\njwt_scopes_claim = 'scope'";
+    let config = loaded(toml, &[]);
+    assert!(!config.auth.is_open());
+    let shown = config.to_toml();
+    let lines = "jwt_keys = \"jwks.json\"  # hoosh.toml:2\njwt_algorithms = [\"RS256\", \"ES256\", \"EdDSA\"]\n\
+                 jwt_issuers = [\"https://login.example.com\"]  # hoosh.toml:3\njwt_audiences = []\n\
+                 jwt_caller_claim = \"sub\"\njwt_scopes_claim = \"scope\"  # hoosh.toml:4\n";
+    assert!(shown.contains(lines), "{shown}");
+    check_warnings(
+        "[auth]\njwt_issuers = ['https://login.example.com']",
+        &[],
+        &["hoosh.toml:2: `auth.jwt_issuers` does nothing without `auth.jwt_keys`"],
+    );
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub(crate) fn read(config: &mut Config, directory: &Path) -> Vec<Fault> {
         }
     };
     let place = |line| Place::File { file: path.display().to_string(), line };
-    let callers = Keys::new(&config.auth.tokens).callers();
+    let callers = Keys::new(&config.auth.tokens, &config.auth.admin_tokens, None).callers();
     let (mut requests, mut faults, mut calls) = (Vec::new(), Vec::new(), 0);
     let lines = content.split(|byte| *byte == b'\n').enumerate();
     for (at, line) in lines.filter(|(_, line)| !line.trim_ascii().is_empty()) {

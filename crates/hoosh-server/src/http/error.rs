@@ -1,6 +1,7 @@
 //! Errors as HTTP: the one place that knows which problem is which status.
 
 use bytes::Bytes;
+use hoosh_budget::keys::{KeyDenied, Scope};
 use hoosh_core::dialect::{Dialect, ReplyContext};
 use hoosh_core::limits::EVENT_LISTENERS_MAX;
 use hoosh_core::{HooshError, Problem, ProblemKind, limits};
@@ -46,6 +47,12 @@ pub(crate) enum ServerError {
     NoReload { why: &'static str },
     /// Only this machine may do that, as long as no key is wanted.
     NotFromHere,
+    /// No keys are kept here.
+    NoKeys,
+    /// There is no such key.
+    NoSuchKey { id: String },
+    /// The keys cannot be read or written.
+    KeyStore,
     /// A bug of ours, which the log tells more of.
     Panicked,
 }
@@ -66,7 +73,8 @@ pub(crate) fn response(error: &ServerError, dialect: Dialect, id: &RequestId) ->
             let asked = failures.iter().filter(|failure| failure.was_asked).count();
             headers.insert(X_HOOSH_ATTEMPTS, HeaderValue::from(asked));
         }
-        ServerError::Denied(_) => {
+        ServerError::Call(HooshError::Limited(limited)) => headers.extend(limited.headers.clone()),
+        ServerError::Denied(_) if problem.kind == ProblemKind::Authentication => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         ServerError::NoSuchMethod { allowed, .. } => {
@@ -76,6 +84,7 @@ pub(crate) fn response(error: &ServerError, dialect: Dialect, id: &RequestId) ->
             }
         }
         ServerError::Call(_)
+        | ServerError::Denied(_)
         | ServerError::NoSuchPath { .. }
         | ServerError::ForeignPage
         | ServerError::NoSuchModel(_)
@@ -87,6 +96,9 @@ pub(crate) fn response(error: &ServerError, dialect: Dialect, id: &RequestId) ->
         | ServerError::Compressed { .. }
         | ServerError::NoReload { .. }
         | ServerError::NotFromHere
+        | ServerError::NoKeys
+        | ServerError::NoSuchKey { .. }
+        | ServerError::KeyStore
         | ServerError::Panicked => {}
     }
     response
@@ -126,12 +138,34 @@ pub(crate) fn problem(error: &ServerError) -> Problem {
         ServerError::Denied(Denied::Missing) => Problem::new(
             Kind::Authentication,
             "missing_api_key",
-            "no API key; send `Authorization: Bearer KEY` with one of this gateway's [auth] tokens",
+            "no API key; send `Authorization: Bearer KEY` with a key of this gateway's or one of its [auth] tokens",
         ),
         ServerError::Denied(Denied::Wrong) => Problem::new(
             Kind::Authentication,
             "invalid_api_key",
-            "the API key is none of this gateway's [auth] tokens",
+            "the API key is none of this gateway's keys and [auth] tokens; check that all of it was copied",
+        ),
+        ServerError::Denied(Denied::Key(denied)) => {
+            let (kind, code) = match denied {
+                KeyDenied::Unknown => (Kind::Authentication, "invalid_api_key"),
+                KeyDenied::Revoked { .. } => (Kind::Authentication, "key_revoked"),
+                KeyDenied::Expired { .. } => (Kind::Authentication, "key_expired"),
+                KeyDenied::Network { .. } => (Kind::Permission, "network_not_allowed"),
+            };
+            Problem::new(kind, code, denied.to_string())
+        }
+        ServerError::Denied(Denied::Signed(error)) => {
+            Problem::new(Kind::Authentication, "invalid_token", error.to_string())
+        }
+        ServerError::Denied(Denied::Scope(scope)) => Problem::new(
+            Kind::Permission,
+            "scope_missing",
+            format!("this takes the scope `{scope}`, which the key does not have; {}", who_has(*scope)),
+        ),
+        ServerError::Denied(Denied::Endpoint { path, allowed }) => Problem::new(
+            Kind::Permission,
+            "endpoint_not_allowed",
+            format!("the key may not go to {path}; it may go to {}", allowed.join(", ")),
         ),
         ServerError::NoSuchPath { method, path, near } => {
             let hint = match near {
@@ -206,11 +240,33 @@ pub(crate) fn problem(error: &ServerError) -> Problem {
             "only_from_this_machine",
             "a gateway without [auth] tokens takes this from its own machine only",
         ),
+        ServerError::NoKeys => Problem::new(
+            Kind::NotFound,
+            "no_key_store",
+            "no keys are kept here; `[auth] keys` names the file for them",
+        ),
+        ServerError::NoSuchKey { id } => {
+            let message = format!("there is no key `{}`; GET /v1/admin/keys lists all", short(id));
+            Problem::new(Kind::NotFound, "key_not_found", message)
+        }
+        ServerError::KeyStore => Problem::new(
+            Kind::Unavailable,
+            "key_store_failed",
+            "the keys cannot be read or written now; nothing was changed, and the gateway's log says why",
+        ),
         ServerError::Panicked => Problem::new(
             Kind::Internal,
             "internal_error",
             "a bug in the gateway ended this request; its log has more under the request id",
         ),
+    }
+}
+
+/// Who may do what takes this scope, in a few words.
+fn who_has(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Admin => "tokens in `[auth] admin_tokens` have it, and keys that were made with it",
+        Scope::Inference | Scope::UsageRead => "keys are made with it by `--scope`",
     }
 }
 
@@ -222,7 +278,8 @@ fn short(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hoosh_core::{InvalidRequest, NoRoute, NoRouteCause, Refusal, UpstreamFailure};
+    use hoosh_core::{InvalidRequest, Limited, NoRoute, NoRouteCause, Refusal, UpstreamFailure};
+    use http::HeaderMap;
     use std::time::Duration;
 
     #[track_caller]
@@ -243,6 +300,8 @@ mod tests {
         check(call(HooshError::Upstream(vec![])), 503);
         check(call(HooshError::Exhausted { reason: "r".into(), after: None }), 429);
         check(call(HooshError::Deadline(Duration::from_secs(1))), 504);
+        let limited = |retry_after| Limited { message: "l".into(), retry_after, headers: HeaderMap::new() };
+        check(call(Box::new(limited(None)).into()), 429);
         check(upstream(400), 400);
         check(upstream(401), 502);
         check(upstream(404), 404);
@@ -267,6 +326,14 @@ mod tests {
         check(ServerError::Compressed { encoding: "gzip".into() }, 400);
         check(ServerError::NoReload { why: "off" }, 403);
         check(ServerError::NotFromHere, 403);
+        check(ServerError::Denied(Denied::Scope(Scope::Admin)), 403);
+        check(ServerError::Denied(Denied::Endpoint { path: "/".into(), allowed: vec![] }), 403);
+        let from = Some(std::net::Ipv4Addr::LOCALHOST.into());
+        check(ServerError::Denied(Denied::Key(KeyDenied::Network { prefix: "p".into(), from })), 403);
+        check(ServerError::Denied(Denied::Key(KeyDenied::Unknown)), 401);
+        check(ServerError::NoKeys, 404);
+        check(ServerError::NoSuchKey { id: "k_1".into() }, 404);
+        check(ServerError::KeyStore, 503);
         check(ServerError::Panicked, 500);
     }
 

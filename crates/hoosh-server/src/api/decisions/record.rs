@@ -27,6 +27,8 @@ pub(crate) struct Record {
     lossy: Vec<Lossy>,
     /// For whom its prompt was too long.
     too_long: Vec<TooLong>,
+    /// Providers that the caller's key did not allow.
+    not_allowed: Vec<String>,
     /// What the call itself said of that.
     fidelity: Option<Fidelity>,
     model: String,
@@ -166,6 +168,9 @@ impl Record {
             provider == one.provider.name() && *model == *one.model
         };
         let mut object = |one: &Candidate| {
+            if self.not_allowed.iter().any(|provider| provider == one.provider.name()) {
+                return Some(Objection::NotAllowed);
+            }
             let counted = self.too_long.iter().find(|long| is((&long.provider, &long.model), one));
             if let (Some(long), Some(window)) = (counted, one.refuses_above(self.query.context))
                 && long.tokens > window
@@ -222,11 +227,12 @@ impl Line {
         for one in self.candidates.iter().chain(&self.resting) {
             known.insert(&one.provider, &one.model, one.seen(), one.rest()?);
         }
-        let (mut lossy, mut too_long) = (Vec::new(), Vec::new());
+        let (mut lossy, mut too_long, mut not_allowed) = (Vec::new(), Vec::new(), Vec::new());
         for Passed { provider, model, reason, tokens, loses } in self.passed_over {
             match (reason.as_str(), tokens, loses) {
                 ("lossy", _, Some(what)) => lossy.push(Lossy { provider, model, what }),
                 ("too_long", Some(tokens), _) => too_long.push(TooLong { provider, model, tokens }),
+                ("not_allowed", ..) => not_allowed.push(provider),
                 _ => {}
             }
         }
@@ -238,6 +244,7 @@ impl Line {
             resting: self.resting,
             lossy,
             too_long,
+            not_allowed,
             fidelity,
             model,
             query: Query {
