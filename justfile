@@ -30,7 +30,7 @@ agents:
 
 # ns per plan over 1,000 routes
 bench-plan:
-    cargo run --locked --release -p hoosh-router --example plan_bench
+    cargo bench --locked -p hoosh-router --bench plan
 
 # rustfmt
 format:

@@ -543,3 +543,55 @@ async fn one_that_is_slower_than_usual_is_not_waited_for_alone() {
     let metrics = hoosh.get("/metrics").await.text().await.unwrap();
     assert!(metrics.contains("hoosh_legs_total{provider=\"slow\",kind=\"slow\"} 2"), "{metrics}");
 }
+
+/// How often each of two upstreams is asked for so many calls, one after the other.
+async fn shares(strategy: &str, keys: [&str; 2], waits: [u64; 2], calls: usize) -> [usize; 2] {
+    let upstreams = [Upstream::start().await, Upstream::start().await];
+    for (upstream, wait) in upstreams.iter().zip(waits) {
+        let whole = [chunk(r#"{"content":"Paris"}"#), finish("stop"), sse("[DONE]")].concat();
+        upstream.always(Script::Stream(vec![(Duration::from_millis(wait), whole.into_bytes())], End::Proper));
+    }
+    let provider = |index: usize| at(&format!("p{index}"), &upstreams[index].url(), keys[index]);
+    let hoosh = Hoosh::start(&format!("strategy = \"{strategy}\"\n{}{}", provider(0), provider(1))).await;
+    for _ in 0..calls {
+        let text = hoosh.post(CHAT, chat_body("m", true)).await.text().await.unwrap();
+        assert!(text.ends_with("[DONE]\n\n"), "{text}");
+    }
+    upstreams.each_ref().map(|upstream| upstream.requests(CHAT).len())
+}
+
+#[tokio::test]
+async fn who_answers_goes_by_the_strategy() {
+    for strategy in ["lowest_latency", "lowest_ttft"] {
+        let [slow, quick] = shares(strategy, [""; 2], [120, 0], 20).await;
+        assert!(slow >= 1 && quick >= 15, "{strategy}: {slow} and {quick}");
+    }
+    assert_eq!(shares("local_first", ["", "local = true"], [0; 2], 4).await, [0, 4]);
+    let price = |name: &str, usd: u32| {
+        format!("[[prices]]\nprovider = \"{name}\"\nmodel = \"m\"\ninput = {usd}\noutput = {usd}\n")
+    };
+    let (dear, cheap) = (price("p0", 9), price("p1", 1));
+    assert_eq!(shares("cheapest", [&dear, &cheap], [0; 2], 4).await, [0, 4]);
+    assert_eq!(shares("round_robin", [""; 2], [0; 2], 8).await, [4, 4]);
+
+    // The one that is busy is not asked.
+    let (busy, idle) = (Upstream::start().await, Upstream::start().await);
+    let providers = at("p0", &busy.url(), "") + &at("p1", &idle.url(), "");
+    let hoosh = Hoosh::start(&format!("strategy = \"least_busy\"\n{providers}")).await;
+    busy.always(Script::broken_stream([chunk(r#"{"content":"Par"}"#)], End::Silence));
+    idle.always(Script::stream([chunk(r#"{"content":"Paris"}"#), finish("stop"), sse("[DONE]")]));
+    let stream = async || hoosh.post(CHAT, chat_body("m", true)).await;
+    let held = loop {
+        let response = stream().await;
+        match header(&response, "x-hoosh-provider") {
+            "p0" => break response,
+            _ => drop(response.text().await.unwrap()),
+        }
+    };
+    for _ in 0..8 {
+        let response = stream().await;
+        assert_eq!(header(&response, "x-hoosh-provider"), "p1", "{}", hoosh.log());
+        assert!(response.text().await.unwrap().contains("Paris"));
+    }
+    drop(held);
+}

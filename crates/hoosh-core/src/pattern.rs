@@ -186,7 +186,7 @@ impl<T> Glob<T> {
 }
 
 /// `starts_with`, byte by byte: nearly all of these end at the first byte, and a call to `memcmp` that finds that out
-/// cost ten times as much (`examples/plan_bench.rs`).
+/// cost ten times as much (`benches/plan.rs`).
 fn begins(mut text: impl Iterator<Item = u8>, mut start: impl Iterator<Item = u8>) -> bool {
     start.all(|byte| text.next() == Some(byte))
 }

@@ -1,13 +1,11 @@
-//! What one plan costs among 1,000 routes: `cargo run --release -p hoosh-router --example plan_bench`.
+//! What one plan costs among 1,000 routes, by every strategy: `cargo bench -p hoosh-router` (`just bench-plan`).
 //!
-//! The bar is 1 µs. The table is a hard one: half exact names, 40 % prefixes, some of them beginnings of others, 10 %
+//! The bar is 1 µs, on a machine that does nothing else. The table is a hard one: half exact names, 40 % prefixes, some of them beginnings of others, 10 %
 //! other globs, and eight routes for everything, so that no name has few candidates.
 
-use std::error::Error;
-use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Instant;
 
+use divan::{Bencher, black_box};
 use futures_util::future::{BoxFuture, ready};
 use hoosh_core::{
     EmbeddingRequest, EmbeddingResponse, EventStream, FailureKind, InferenceRequest, InferenceResponse,
@@ -18,8 +16,15 @@ use hoosh_router::{Query, Route, Router, Strategy};
 const ROUTES: usize = 1_000;
 const PROVIDERS: usize = 10;
 const ROUTES_FOR_ALL: usize = 8;
-const ROUNDS: u32 = 200_000;
-const REPEATS: usize = 5;
+
+const NAMES: [&str; 6] = [
+    "family-7-model-7-instruct", // exact, and the prefixes of its family
+    "family-9x",                 // prefixes only
+    "gpt-4o-18-mini",            // another glob
+    "nothing-like-it",           // those for everything
+    "p3/whatever",               // a named provider
+    "fast",                      // an alias of two
+];
 
 /// A provider that is never asked.
 #[derive(Debug)]
@@ -75,7 +80,7 @@ fn pattern(route: usize) -> String {
     }
 }
 
-fn router(strategy: Strategy) -> Result<Router, Box<dyn Error>> {
+fn router(strategy: Strategy) -> Router {
     let mut builder = Router::builder().strategy(strategy);
     for provider in 0..PROVIDERS {
         builder = builder.provider(Arc::new(Mute(format!("p{provider}"))));
@@ -88,32 +93,34 @@ fn router(strategy: Strategy) -> Result<Router, Box<dyn Error>> {
     for provider in 0..ROUTES_FOR_ALL {
         builder = builder.route(Route::to(format!("p{provider}")));
     }
-    Ok(builder.alias("fast", ["family-7-model-7-instruct", "p3/elsewhere"]).build()?)
+    builder
+        .alias("fast", ["family-7-model-7-instruct", "p3/elsewhere"])
+        .build()
+        .expect("the routes fit together")
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    for strategy in [Strategy::Priority, Strategy::RoundRobin] {
-        let router = router(strategy)?;
-        for model in [
-            "family-7-model-7-instruct", // exact, and the prefixes of its family
-            "family-9x",                 // prefixes only
-            "gpt-4o-18-mini",            // another glob
-            "nothing-like-it",           // those for everything
-            "p3/whatever",               // a named provider
-            "fast",                      // an alias of two
-        ] {
-            let query = Query { model, max_tokens: Some(1_000), ..Query::default() };
-            let candidates = router.plan(&query)?.candidates.len();
-            let mut best_ns = f64::MAX;
-            for _ in 0..REPEATS {
-                let start = Instant::now();
-                for _ in 0..ROUNDS {
-                    black_box(router.plan(black_box(&query))?);
-                }
-                best_ns = best_ns.min(start.elapsed().as_nanos() as f64 / f64::from(ROUNDS));
-            }
-            println!("{:<12} {model:<28} {candidates:>2} candidate(s) {best_ns:>6.0} ns", strategy.as_str());
-        }
-    }
-    Ok(())
+fn plan(bencher: Bencher<'_, '_>, strategy: Strategy, model: &str) {
+    let router = router(strategy);
+    let query = Query { model, max_tokens: Some(1_000), ..Query::default() };
+    bencher.bench_local(|| router.plan(black_box(&query)));
+}
+
+#[divan::bench(args = NAMES)]
+fn priority(bencher: Bencher<'_, '_>, model: &str) {
+    plan(bencher, Strategy::Priority, model);
+}
+
+#[divan::bench(args = NAMES)]
+fn round_robin(bencher: Bencher<'_, '_>, model: &str) {
+    plan(bencher, Strategy::RoundRobin, model);
+}
+
+/// Every strategy, for a name with many candidates.
+#[divan::bench(args = Strategy::ALL)]
+fn by_strategy(bencher: Bencher<'_, '_>, strategy: Strategy) {
+    plan(bencher, strategy, NAMES[0]);
+}
+
+fn main() {
+    divan::main();
 }
