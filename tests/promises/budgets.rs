@@ -48,8 +48,11 @@ async fn at_rest(hoosh: &Hoosh) -> Value {
 async fn two_hundred_clients_who_come_and_go_spend_exactly_what_there_is() {
     const CALLS: u64 = 1_000;
     let upstream = Upstream::start().await;
-    // What a call takes is what its estimate says, so that the last one fits.
-    upstream.always(took(8, 5));
+    // It keeps to what it is told it may write.
+    upstream.always(Script::By(|request| {
+        let asked: Value = serde_json::from_slice(&request.body).unwrap();
+        took(8, asked["max_tokens"].as_u64().unwrap())
+    }));
     let pool = format!("[[pools]]\nname = \"key:*\"\ntokens = {}\n", 13 * CALLS);
     let hoosh = Hoosh::start(&(pool + &at("up", &upstream.url(), ""))).await;
     let one = hoosh.post(CHAT, body(false)).await;
@@ -79,8 +82,10 @@ async fn two_hundred_clients_who_come_and_go_spend_exactly_what_there_is() {
     });
     let answered: u64 = join_all(callers).await.into_iter().sum();
     let pool = at_rest(&hoosh).await;
-    assert_eq!(pool["settled"]["tokens"], 13 * CALLS, "{pool} {answered}");
-    assert_eq!((&pool["left"]["tokens"], &pool["overrun"]["tokens"]), (&0.into(), &0.into()));
+    // Those who left before anything came have spent their prompt of 8 tokens; less than that and one of answer buys nothing.
+    let [settled, left] = ["settled", "left"].map(|part| pool[part]["tokens"].as_u64().unwrap());
+    assert!(settled + left == 13 * CALLS && left <= 8, "{pool} {answered}");
+    assert_eq!(pool["overrun"]["tokens"], 0, "{pool}");
     assert!(answered < CALLS && answered > CALLS / 2, "{answered}: those who left spent the rest");
     let refused = json(hoosh.post(CHAT, body(false)).await).await;
     assert_eq!(refused["error"]["code"], "insufficient_quota", "{refused}");
@@ -153,4 +158,35 @@ async fn what_was_spent_outlives_a_kill() {
     assert_eq!(at_rest(&hoosh).await["settled"]["tokens"], 13);
     assert_eq!(hoosh.post(CHAT, body(false)).await.status(), 200);
     assert_eq!(hoosh.post(CHAT, body(false)).await.status(), 429);
+}
+
+#[tokio::test]
+async fn no_way_of_asking_takes_more_than_the_pool_has() {
+    let upstream = Upstream::start().await;
+    let pool = "[[pools]]\nname = \"key:*\"\ntokens = 1000\n[[pools]]\nname = \"model:m\"\ntokens = 100\n\
+                [budget]\nledger = \"memory\"\n[aliases]\nother = \"m\"\n";
+    let hoosh = Hoosh::start(&(pool.to_owned() + &at("up", &upstream.url(), ""))).await;
+    // Eight answers are held for eight times, and each may be an eighth of what is left.
+    upstream.always(took(8, 88));
+    let many = chat_body("m", false).replacen('{', "{\"n\":8,", 1);
+    assert_eq!(hoosh.post(CHAT, many).await.status(), 200);
+    let sent: Value = serde_json::from_slice(&upstream.requests(CHAT)[0].body).unwrap();
+    assert_eq!(sent["max_tokens"], 11, "{sent}");
+    // No other spelling of the model has more than it.
+    for name in ["m", "up/m", "other"] {
+        assert_eq!(hoosh.post(CHAT, chat_body(name, false)).await.status(), 429, "{name}");
+    }
+    // A word that another server would take for the most it may write does not hide the one that counts.
+    let both = chat_body("x", false).replacen('{', "{\"max_completion_tokens\":1,\"max_tokens\":5000,", 1);
+    upstream.always(took(8, 5_000));
+    for expect in [200, 429] {
+        assert_eq!(hoosh.post(CHAT, both.clone()).await.status(), expect);
+    }
+    let pool = at_rest(&hoosh).await;
+    assert_eq!(
+        (&pool["left"]["tokens"], pool["overrun"]["tokens"].as_u64() > Some(4_000)),
+        (&0.into(), true)
+    );
+    // What is passed through unread is held to it too.
+    assert_eq!(hoosh.post("/v1/moderations", r#"{"model":"x","input":"hi"}"#).await.status(), 429);
 }

@@ -1,6 +1,7 @@
 //! An upstream that plays a script, byte by byte, and remembers what it was sent.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -219,9 +220,20 @@ pub fn sse(data: &str) -> String {
     format!("data: {data}\n\n")
 }
 
-/// A port on which nobody listens.
+/// A port on which nobody listens, and nobody will but who was given it: no two tests of a process get the same, and none is among
+/// those that Linux gives to connections (32768 and above), which come and go by the thousand while the tests run.
 pub fn refused_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const FIRST: u32 = 12_000;
+    const COUNT: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Processes that run at once begin far from each other.
+    let start = std::process::id().wrapping_mul(977);
+    let mut ports = (0..COUNT).map(|_| {
+        let next = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        (FIRST + next % COUNT) as u16
+    });
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.find(is_free).expect("some port is free")
 }
 
 async fn connection(mut stream: TcpStream, state: Arc<Mutex<State>>) {

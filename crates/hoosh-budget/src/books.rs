@@ -591,7 +591,10 @@ impl Books {
             let Some(Some(account)) = self.accounts.get_mut(charge.account as usize) else { continue };
             account.roll(now);
             account.release(charge.serial, record.held);
-            charge.booked = if account.is_hard() { actual.min(record.held) } else { actual };
+            // What was held, and of what went beyond it as much as there is room for: who takes more than its estimate again
+            // and again must not be charged for the estimates alone.
+            let most = record.held.max(account.room_in(charge.serial));
+            charge.booked = if account.is_hard() { actual.min(most) } else { actual };
             let beyond = actual.saturating_sub(charge.booked);
             overrun = overrun.max(beyond);
             let (settled, journal) = (charge.booked, self.is_journaled);
@@ -627,20 +630,20 @@ impl Books {
             return 0;
         }
         self.first_lease = i64::MAX;
-        let mut count = 0;
-        for index in 0..self.records.len() {
-            let record = &self.records[index];
-            if !record.is_open {
-                continue;
+        let mut due = Vec::new();
+        for (index, record) in self.records.iter().enumerate().filter(|(_, record)| record.is_open) {
+            match record.until > now {
+                true => self.first_lease = self.first_lease.min(record.until),
+                false => due.push(index as u32),
             }
-            if record.until > now {
-                self.first_lease = self.first_lease.min(record.until);
-                continue;
-            }
-            self.expire(index as u32, now, effects);
-            count += 1;
         }
-        count
+        // In the order in which they ran out: who comes later has the room that the earlier ones gave back.
+        due.sort_by(|a, b| {
+            let [a, b] = [a, b].map(|index| &self.records[*index as usize]);
+            (a.until, &a.call).cmp(&(b.until, &b.call))
+        });
+        due.iter().for_each(|index| self.expire(*index, now, effects));
+        due.len()
     }
 
     fn expire(&mut self, index: u32, now: i64, effects: &mut Effects) {

@@ -186,9 +186,11 @@ impl Model {
     }
 
     fn expire(&mut self) -> usize {
-        let due: Vec<usize> = (0..self.calls.len())
+        let mut due: Vec<usize> = (0..self.calls.len())
             .filter(|index| self.calls[*index].state == State::Open && self.calls[*index].until <= self.now)
             .collect();
+        // Who is first has the room of what the others still hold least.
+        due.sort_by_key(|index| (self.calls[*index].until, self.calls[*index].name.to_string()));
         for index in &due {
             self.book(*index, self.calls[*index].produced);
             self.calls[*index].state = State::Expired;
@@ -197,13 +199,24 @@ impl Model {
     }
 
     fn book(&mut self, index: usize, actual: Amount) -> Amount {
-        let (now, call) = (self.now, &mut self.calls[index]);
+        let (now, held) = (self.now, self.calls[index].held);
+        let pools: Vec<_> =
+            self.calls[index].pools.iter().map(|(pool, (window, _))| (*pool, *window)).collect();
         let mut beyond = Amount::ZERO;
-        for (pool, (window, booked)) in &mut call.pools {
-            *booked = if Self::rules(pool).mode == Mode::Hard { actual.min(call.held) } else { actual };
-            let overrun = actual.saturating_sub(*booked);
+        for (pool, window) in pools {
+            let room = self.room(pool, window);
+            // What it holds itself is no longer in the way.
+            let most = Amount::new(
+                room.tokens.map_or(u64::MAX, |left| left + held.tokens),
+                room.money.map_or(NanoUsd::MAX, |left| left.saturating_add(held.money)),
+            );
+            let settled = actual.min(most);
+            let overrun = actual.saturating_sub(settled);
             beyond = beyond.max(overrun);
-            self.bookings.push(Booking { pool, window: *window, at: now, settled: *booked, overrun });
+            self.bookings.push(Booking { pool, window, at: now, settled, overrun });
+            if let Some((_, booked)) = self.calls[index].pools.get_mut(pool) {
+                *booked = settled;
+            }
         }
         beyond
     }

@@ -11,7 +11,8 @@
 //! |---|---|
 //! | answered, whole or streamed | what the provider said it took, or what was counted here |
 //! | broken, cancelled or stopped in the middle | what it had said by then, and what was passed on, counted |
-//! | cancelled or failed before any output | what others took who were asked too (hedges, broken streams), else nothing |
+//! | cancelled or stopped before any output, once somebody was asked | the prompt, by its count |
+//! | failed before any output | what others took who were asked too (hedges, broken streams), else nothing |
 //! | given again from the cache | nothing |
 //!
 //! Others who were asked beside the one that answered, or before it went on, are part of it.
@@ -21,14 +22,15 @@ use std::time::Duration;
 use hoosh_budget::{
     Amount, CallId, Claim, Earliest, InvalidPoolId, PoolId, Refusal, Reservation, TokenBudget, UsageRow,
 };
-use hoosh_core::dialect::Operation;
+use hoosh_core::dialect::{Dialect, Operation};
 use hoosh_core::{HooshError, InvalidRequest, NanoUsd, limits};
 use hoosh_router::{Plan, Query};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::call::Call;
-use crate::settle::CallRecord;
+use crate::settle::{CallRecord, Outcome};
 
 /// Pools of a call, by what they are of.
 const KINDS: [&str; 4] = ["key", "user", "agent", "model"];
@@ -38,21 +40,21 @@ const KINDS: [&str; 4] = ["key", "user", "agent", "model"];
 /// # Errors
 ///
 /// [`HooshError::Exhausted`] if a hard pool has not enough left.
-pub(crate) async fn hold(
-    budget: &TokenBudget,
-    call: &Call,
-    plan: &Plan,
-) -> Result<Option<Reservation>, HooshError> {
+pub(crate) async fn hold(budget: &TokenBudget, call: &Call, plan: &Plan) -> Result<Option<Held>, HooshError> {
     let operation = call.dialect.operation();
-    if !matches!(operation, Operation::Inference | Operation::Embedding) {
-        return Ok(None); // what is counted costs nothing, what is only passed through cannot be counted
+    if operation == Operation::Counting {
+        return Ok(None); // it costs nothing
     }
-    let pools = pools(call)?;
+    let pools = pools(call, plan)?;
     let (id, at) = (CallId::from(call.id.as_str()), call.id.unix_seconds());
     let prompt = call.prompt_tokens().unwrap_or(call.body.len() as u64);
+    let answers = answers(call);
     let answer = match operation {
-        Operation::Embedding => 0,
-        _ => call.head.max_tokens.unwrap_or(limits::BUDGET_ANSWER_TOKENS),
+        Operation::Inference => {
+            let each = call.head.max_tokens.unwrap_or(limits::BUDGET_ANSWER_TOKENS);
+            each.saturating_mul(answers)
+        }
+        _ => 0,
     };
     let (estimate, least) = (amount(plan, at, prompt, answer), amount(plan, at, prompt, answer.min(1)));
     let named = named_by_key(call)?;
@@ -63,13 +65,62 @@ pub(crate) async fn hold(
     if operation == Operation::Inference && (ceiling.tokens.is_some() || ceiling.money.is_some()) {
         let by_tokens = ceiling.tokens.map(|most| most.saturating_sub(prompt));
         let by_money = ceiling.money.and_then(|most| affordable(plan, at, prompt, most));
-        let most = by_tokens.into_iter().chain(by_money).min().unwrap_or(answer).max(1);
+        let all = by_tokens.into_iter().chain(by_money).min().unwrap_or(answer);
+        let most = (all / answers).max(1);
         // Whoever said no more than is held writes no more.
         if call.head.max_tokens.is_none_or(|asked| asked > most) {
             call.limit_answer(most);
         }
     }
-    Ok(Some(reservation))
+    Ok(Some(Held { reservation, prompt: amount(plan, at, prompt, 0) }))
+}
+
+/// Holds what a call may take of its pools besides, where others than those it was held for are asked now.
+///
+/// # Errors
+///
+/// As [`hold`].
+pub(crate) async fn hold_more(held: &mut Held, call: &Call, plan: &Plan) -> Result<(), HooshError> {
+    let prompt = call.prompt_tokens().unwrap_or(call.body.len() as u64);
+    let answer = held.reservation.held().tokens.saturating_sub(prompt);
+    let dearer = amount(plan, call.id.unix_seconds(), prompt, answer);
+    let more = dearer.saturating_sub(held.reservation.held());
+    if more.is_zero() {
+        return Ok(());
+    }
+    held.reservation.extend(more, Timestamp::now()).await.map_err(refused)
+}
+
+/// What a call holds of its pools.
+pub(crate) struct Held {
+    reservation: Reservation,
+    /// What its prompt alone takes.
+    prompt: Amount,
+}
+
+/// How many answers a call asks for at once: `n` or `best_of`, to each of its prompts.
+fn answers(call: &Call) -> u64 {
+    #[derive(Default, Deserialize)]
+    struct Asked<'a> {
+        n: Option<u64>,
+        best_of: Option<u64>,
+        #[serde(borrow)]
+        prompt: Option<&'a RawValue>,
+    }
+    let choices = match call.dialect {
+        Dialect::OpenAiChat | Dialect::OpenAiCompletions => {
+            let asked: Asked<'_> = serde_json::from_slice(&call.body).unwrap_or_default();
+            let prompts =
+                asked.prompt.and_then(|prompt| serde_json::from_str::<Vec<&RawValue>>(prompt.get()).ok());
+            // A list of numbers is one prompt in tokens.
+            let is_text = |prompt: &&RawValue| prompt.get().starts_with(['"', '[']);
+            let prompts = prompts.map_or(1, |all| all.iter().filter(|prompt| is_text(prompt)).count().max(1));
+            asked.n.max(asked.best_of).unwrap_or(1).saturating_mul(prompts as u64)
+        }
+        Dialect::Gemini => call.decoded().ok().and_then(|request| request.n).map_or(1, u64::from),
+        _ => 1,
+    };
+    choices.max(1)
 }
 
 /// The pools that a call's key names, which must be there: whoever made the key meant it to be held to them.
@@ -97,13 +148,18 @@ fn no_such_pool(problem: String) -> HooshError {
     hoosh_core::Refusal { guard: "pools".into(), reason }.into()
 }
 
-/// The pools that are a call's, if they are defined.
-fn pools(call: &Call) -> Result<Vec<PoolId>, HooshError> {
+/// The pools that are a call's, if they are defined. Its model is the one that it names and the one that this leads to first, so
+/// that no other spelling of it has a pool of its own.
+fn pools(call: &Call, plan: &Plan) -> Result<Vec<PoolId>, HooshError> {
     let names =
         [Some(call.caller.as_str()), call.user.as_deref(), call.agent.as_deref(), Some(&call.head.model)];
     let named = KINDS.into_iter().zip(names).filter_map(|(kind, name)| Some((kind, name?)));
     // One that cannot be a pool's name must not be let through without one: who calls could choose it.
+    let first = plan.candidates.first().or(plan.resting.first().map(|resting| &resting.candidate));
+    let model =
+        first.map(|candidate| ("model", &*candidate.model)).filter(|(_, name)| **name != call.head.model);
     named
+        .chain(model)
         .map(|(kind, name)| {
             PoolId::new(kind, name).map_err(|invalid| InvalidRequest::new(kind, invalid.to_string()).into())
         })
@@ -147,11 +203,13 @@ fn wait_until(time: Timestamp) -> Duration {
 }
 
 /// Books what a call took, with its row of the usage log where one is kept.
-pub(crate) fn book(budget: Option<&TokenBudget>, reservation: Option<Reservation>, record: &CallRecord) {
+///
+/// `cost` is what is known of it, which may be less than the record says where a part has no price.
+pub(crate) fn book(budget: Option<&TokenBudget>, held: Option<Held>, record: &CallRecord, cost: NanoUsd) {
     let Some(budget) = budget else { return };
     let now = Timestamp::now();
     let row = budget.ledger().keeps_rows().then(|| Box::new(row(record, now)));
-    let Some(reservation) = reservation else {
+    let Some(Held { reservation, prompt }) = held else {
         // Refused, or given again: it holds nothing, and is still a call.
         if let Some(Err(fault)) = row.map(|row| budget.ledger().record(row)) {
             tracing::warn!(id = %record.id, %fault, "a row of the usage log is lost");
@@ -161,8 +219,13 @@ pub(crate) fn book(budget: Option<&TokenBudget>, reservation: Option<Reservation
     let own = record.usage.filter(|_| !record.cache.is_again());
     let legs = record.legs.iter().filter_map(|leg| leg.usage);
     let tokens = own.into_iter().chain(legs).map(|usage| usage.total()).fold(0, u64::saturating_add);
-    let money = record.cost.unwrap_or(NanoUsd::ZERO);
-    reservation.settle_detached(Amount::new(tokens, money), row, now);
+    let mut took = Amount::new(tokens, cost);
+    // Whoever was asked has read the prompt by then, whether or not anybody waits for what it says.
+    let says_nothing = matches!(record.outcome, Outcome::Answered | Outcome::Cancelled | Outcome::Stopped);
+    if own.is_none() && record.attempts > 0 && says_nothing {
+        took = took.saturating_add(prompt);
+    }
+    reservation.settle_detached(took, row, now);
 }
 
 /// What the usage log keeps of a call.

@@ -171,7 +171,16 @@ impl Call {
         let body = dialect.embedding_codec()?.encode_request(&request, model).ok()?.body;
         let call = Self::read(RequestId::new(), of.caller.clone(), dialect, body.into()).ok()?;
         let (local_only, max_cost, tier, key) = (of.local_only, of.max_cost, of.tier, of.key.clone());
-        Some(Self { local_only, max_cost, tier, key, is_for_cache: true, ..call })
+        Some(Self {
+            local_only,
+            max_cost,
+            tier,
+            key,
+            user: of.user.clone(),
+            agent: of.agent.clone(),
+            is_for_cache: true,
+            ..call
+        })
     }
 
     /// What its caller may do, if that is said.

@@ -143,6 +143,9 @@ impl Continuation {
             return Err(spent(candidate).into());
         }
         let mut request = the_rest(request, text, |dialect| candidate.provider.speaks(dialect));
+        if let Some(most) = self.call.answer_max() {
+            request.max_tokens = Some(request.max_tokens.map_or(most, |asked| asked.min(most)));
+        }
         if let Some(most) = &mut request.max_tokens {
             *most = most.saturating_sub(count::text(&candidate.model, text)).max(1);
         }

@@ -300,11 +300,14 @@ impl Gateway {
     async fn hold(&self, call: &Call, plan: &Plan, settlement: &mut Settlement) -> Result<(), HooshError> {
         match &self.budget {
             None => budget::without_pools(call),
-            Some(_) if settlement.holds_something() => Ok(()),
-            Some(pools) => {
-                settlement.holds(budget::hold(pools, call, plan).await?);
-                Ok(())
-            }
+            Some(pools) => match settlement.held() {
+                Some(held) => budget::hold_more(held, call, plan).await,
+                None => {
+                    let held = budget::hold(pools, call, plan).await?;
+                    settlement.holds(held);
+                    Ok(())
+                }
+            },
         }
     }
 
@@ -648,6 +651,7 @@ impl Gateway {
         asked.key = call.key.clone();
         (asked.local_only, asked.max_cost, asked.tier) = (call.local_only, call.max_cost, call.tier);
         asked.by_words_alone = true;
+        (asked.user, asked.agent) = (call.user.clone(), call.agent.clone());
         // A summary for the summary would have no end.
         asked.context = Some(ContextWish { policy: ContextPolicy::Refuse, keep_last: None });
         tracing::debug!(id = %call.id, summary = %asked.id, model, "asks for a summary");

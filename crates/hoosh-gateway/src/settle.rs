@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hoosh_budget::{Reservation, TokenBudget};
+use hoosh_budget::TokenBudget;
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{
-    FailureKind, FidelityNote, HooshError, LlmProvider, NanoUsd, Provenance, UpstreamFailure, Usage,
+    FailureKind, FidelityNote, HooshError, LlmProvider, NanoUsd, Provenance, ServiceTier, UpstreamFailure,
+    Usage,
 };
 use hoosh_router::{Candidate, LetGo};
 use tokio::time::Instant;
@@ -154,7 +155,7 @@ pub(crate) struct Settlement {
     decision: Option<Arc<Decision>>,
     /// Where it is booked, and what it holds there of its pools.
     budget: Option<TokenBudget>,
-    reservation: Option<Reservation>,
+    reservation: Option<budget::Held>,
     /// Whether it is the gateway that drops it.
     stop: Option<Arc<StopMark>>,
     /// Its part in the rate limits of its caller and of who answers.
@@ -296,14 +297,14 @@ impl Settlement {
         self.budget = budget.cloned();
     }
 
-    /// Whether it holds something of its pools already.
-    pub(crate) fn holds_something(&self) -> bool {
-        self.reservation.is_some()
+    /// What it holds of its pools already.
+    pub(crate) fn held(&mut self) -> Option<&mut budget::Held> {
+        self.reservation.as_mut()
     }
 
     /// It holds this of its pools, until it is settled.
-    pub(crate) fn holds(&mut self, reservation: Option<Reservation>) {
-        self.reservation = reservation;
+    pub(crate) fn holds(&mut self, held: Option<budget::Held>) {
+        self.reservation = held;
     }
 
     /// How many candidates have been asked, for whoever asks one more.
@@ -482,8 +483,26 @@ impl Settlement {
         if let Some(keeping) = self.keeping.take() {
             keeping.end(&record);
         }
-        budget::book(self.budget.as_ref(), self.reservation.take(), &record);
+        if self.budget.is_some() {
+            budget::book(self.budget.as_ref(), self.reservation.take(), &record, self.known_cost(&record));
+        }
         self.observers.iter().for_each(|observer| observer.call_settled(&record));
+    }
+
+    /// What is known of what a call cost: a part whose price is not known counts at its usual price, or as nothing.
+    fn known_cost(&self, record: &CallRecord) -> NanoUsd {
+        if let Some(cost) = record.cost {
+            return cost;
+        }
+        let usual = |usage: Usage| Usage { service_tier: ServiceTier::Standard, ..usage };
+        let own = match (&self.provider, &record.model_used, record.usage.map(usual)) {
+            (Some(provider), Some(model), Some(usage)) => {
+                self.pricing.cost(&**provider, model, Some(&usage), self.at)
+            }
+            _ => None,
+        };
+        let parts = own.into_iter().chain(record.legs.iter().filter_map(|leg| leg.cost));
+        parts.fold(NanoUsd::ZERO, NanoUsd::saturating_add)
     }
 
     /// Tells of whose usage is known and whose price is not.

@@ -167,10 +167,11 @@ fn what_a_hard_pool_cannot_book_is_told_and_a_soft_one_books_all() {
     let soft = TokenPool { mode: Mode::Soft, ..pool("key:k", 10) };
     let mut world = World::new([pool("team:t", 100), soft]);
     world.reserve("c", &["team:t", "key:k"], 40, at("00:00:00")).unwrap();
-    let settled = world.settle("c", 45, at("00:00:01"));
-    assert_eq!((settled.booked, settled.overrun), (tokens(45), tokens(5)));
-    assert_eq!(world.sums("team:t", at("00:00:01")), (40, 0));
-    assert_eq!(world.sums("key:k", at("00:00:01")), (45, 0));
+    // More than it held, as far as there is room.
+    let settled = world.settle("c", 105, at("00:00:01"));
+    assert_eq!((settled.booked, settled.overrun), (tokens(105), tokens(5)));
+    assert_eq!(world.sums("team:t", at("00:00:01")), (100, 0));
+    assert_eq!(world.sums("key:k", at("00:00:01")), (105, 0));
     assert_eq!(world.books.status(&id("team:t"), at("00:00:01")).unwrap().overrun, tokens(5));
 }
 

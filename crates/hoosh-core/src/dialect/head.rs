@@ -186,6 +186,8 @@ impl Head {
             Dialect::OpenAiResponses => number("max_output_tokens", fields.max_output_tokens)?,
             Dialect::Gemini => max_in(fields.generation_config),
             Dialect::OllamaChat | Dialect::OllamaGenerate => max_in(fields.options),
+            // Servers know one of the two words or both: what may be written at most is the larger.
+            Dialect::OpenAiChat => fields.max_completion_tokens.max(max_tokens.transpose()?),
             _ => max_tokens.transpose()?,
         };
         let only_older = fields
@@ -198,7 +200,7 @@ impl Head {
             stream: line.stream.or(fields.stream).unwrap_or(streams_by_default(dialect)),
             include_usage,
             // Negative is llama.cpp's word for "no limit".
-            max_tokens: fields.max_completion_tokens.or(max_tokens).and_then(|most| most.try_into().ok()),
+            max_tokens: max_tokens.and_then(|most| most.try_into().ok()),
             base64,
             json_list: line.json_list,
             model_at: model_raw.map(|raw| span(text, raw.get())),
