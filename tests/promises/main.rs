@@ -29,6 +29,7 @@ mod routing;
 mod semantic_cache;
 mod streams;
 mod translation;
+mod usage;
 mod vendors;
 mod waiting;
 mod zero_config;

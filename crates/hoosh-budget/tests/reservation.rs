@@ -152,14 +152,17 @@ async fn an_extended_one_has_a_higher_ceiling() {
 async fn who_watches_is_told() {
     let world = World::new();
     world.reserve("a", 40).await.unwrap().settle(Amount::tokens(41), None, NOW).await;
-    assert_eq!(world.told(), ["a 1 over"]);
+    assert_eq!(world.told(), [""; 0], "there is room for what was beyond");
     let mut reservation = world.reserve("b", 40).await.unwrap();
     reservation.produced(Amount::tokens(10));
     world.budget.ledger().reap(Timestamp::from_second(60).unwrap()).await.unwrap();
     assert_eq!(world.told(), ["team:t reached 50 %", "b expired at 10"]);
     drop(reservation); // it has produced no more since
     assert_eq!(world.told(), [""; 0]);
-    assert_eq!(world.sums().await, (50, 0));
+    assert_eq!(world.sums().await, (51, 0));
+    world.reserve("c", 40).await.unwrap().settle(Amount::tokens(60), None, NOW).await;
+    assert_eq!(world.told(), ["c 11 over"]);
+    assert_eq!(world.sums().await, (100, 0));
 }
 
 /// The bar of the issue, without HTTP: a pool for exactly so many calls, and clients that cancel at any point.

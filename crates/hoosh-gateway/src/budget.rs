@@ -260,7 +260,8 @@ fn row(record: &CallRecord, now: Timestamp) -> UsageRow {
         outcome: record.outcome.as_str().to_owned(),
         cache: record.cache.as_str().unwrap_or_default().to_owned(),
         attempts: u32::try_from(record.attempts).unwrap_or(u32::MAX),
-        usage: record.usage,
+        // An answer that is given again took nothing from anybody.
+        usage: record.usage.filter(|_| !record.cache.is_again()),
         cost: record.cost,
         // Written from numbers and words, which JSON can always hold.
         legs: if legs.is_empty() { String::new() } else { serde_json::to_string(&legs).unwrap_or_default() },

@@ -64,6 +64,8 @@ pub struct Gateway {
     decisions: Arc<Decisions>,
     /// What calls may spend; `None`: as much as they want.
     budget: Option<TokenBudget>,
+    /// Where calls are written down that nothing holds to a budget; `None`: nowhere.
+    usage_log: Option<TokenBudget>,
     /// Which configuration this is, in the decisions.
     configuration: Option<Arc<str>>,
     /// Whether it has more to say against a candidate than a query can, for some calls at least.
@@ -141,6 +143,7 @@ pub struct GatewayBuilder {
     cache: Option<Arc<ResponseCache>>,
     decisions: Arc<Decisions>,
     budget: Option<TokenBudget>,
+    usage_log: Option<TokenBudget>,
     configuration: Option<Arc<str>>,
     kept: Kept,
 }
@@ -185,6 +188,7 @@ impl Gateway {
             cache: None,
             decisions: Arc::default(),
             budget: None,
+            usage_log: None,
             configuration: None,
             kept: Kept::default(),
         }
@@ -203,7 +207,7 @@ impl Gateway {
     pub async fn call(&self, mut call: Call) -> Result<Reply, HooshError> {
         call.recall(&self.responses);
         let mut settlement = Settlement::open(&call, Arc::clone(&self.observers), Arc::clone(&self.pricing));
-        settlement.booked_in(self.budget.as_ref());
+        settlement.booked_in(self.budget.as_ref().or(self.usage_log.as_ref()));
         match self.run(&call, &mut settlement).await {
             Ok(Answered { answer, head, held, by }) => {
                 let dialect = call.dialect;
@@ -958,6 +962,14 @@ impl GatewayBuilder {
         self
     }
 
+    /// Writes calls down in the usage log of a ledger, without holding them to anything; a [`budget`](Self::budget) does both, and
+    /// goes before it. Default: nothing is written down.
+    #[must_use]
+    pub fn usage_log(mut self, ledger: TokenBudget) -> Self {
+        self.usage_log = Some(ledger);
+        self
+    }
+
     /// Where decisions are kept. Default: a place of its own.
     #[must_use]
     pub fn decisions(mut self, decisions: Arc<Decisions>) -> Self {
@@ -998,6 +1010,7 @@ impl GatewayBuilder {
             cache: self.cache,
             decisions: self.decisions,
             budget: self.budget,
+            usage_log: self.usage_log,
             configuration: self.configuration,
             objects: self.fidelity == Fidelity::Strict || router.table().objects(),
             router,

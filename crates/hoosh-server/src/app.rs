@@ -27,7 +27,8 @@ pub(crate) struct App {
     pub(crate) heartbeat: Option<Duration>,
     /// How often remote ones that are let alone because they failed are asked whether they are well.
     pub(crate) probe: Option<Duration>,
-    /// What calls have spent. Open from the first configuration with pools on, whether or not the one in use has any.
+    /// What calls have spent. Open from the first configuration with pools or a usage log on, whether or not the one in use
+    /// has any.
     pub(crate) books: Option<Books>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) keys: Keys,
@@ -81,8 +82,12 @@ impl App {
                 .decisions(Arc::clone(app.gateway.decisions()));
         }
         let books = books(&config, before)?;
-        if let Some(books) = books.as_ref().filter(|_| !config.pools.is_empty()) {
-            builder = builder.budget(books.budget().clone());
+        if let Some(books) = &books {
+            if !config.pools.is_empty() {
+                builder = builder.budget(books.budget().clone());
+            } else if config.budget.log {
+                builder = builder.usage_log(books.budget().clone());
+            }
         }
         for provider in &config.providers {
             if let Some(limits) = provider.queue {
@@ -109,13 +114,13 @@ impl App {
     }
 }
 
-/// The books under a configuration: opened once somebody has pools.
+/// The books under a configuration: opened once somebody has pools, or wants to know what is used.
 fn books(config: &Config, before: Option<&App>) -> Result<Option<Books>, RunError> {
     // Checked when the configuration was read.
     let pools = || PoolTree::new(config.pools.clone()).unwrap_or_default();
     match before.and_then(|app| app.books.as_ref()) {
         Some(books) => Ok(Some(books.reconfigured(&config.budget, pools()))),
-        None if config.pools.is_empty() => Ok(None),
+        None if config.pools.is_empty() && !config.budget.log => Ok(None),
         None => Ok(Some(Books::open(&config.budget, &pools())?)),
     }
 }

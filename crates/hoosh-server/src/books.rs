@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use hoosh_budget::{
     Alert, AlertKind, Amount, BudgetWatch, CallId, Durability, Expired, FileLedger, Ledger, LedgerFault,
-    MemoryLedger, OpenError, PoolTree, TokenBudget,
+    MemoryLedger, OpenError, PoolTree, TokenBudget, UsageLog,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -65,6 +65,11 @@ impl Books {
 
     pub(crate) fn budget(&self) -> &TokenBudget {
         &self.budget
+    }
+
+    /// What each call used, as far as it is on disk. `None`: it is not kept.
+    pub(crate) fn usage(&self) -> Option<&UsageLog> {
+        self.file.as_deref().map(FileLedger::usage)
     }
 
     /// Lets go of what nobody settled, and of rows that are older than they are kept. Call it every few seconds.

@@ -1,12 +1,13 @@
 //! The command line: what can be asked of the program `hoosh`, and how it ends.
 //!
 //! `serve` runs a gateway; `chat`, `models` and `health` talk to one that runs; `config`, `explain`, `replay` and `info` look at
-//! this machine; `keys` changes a store of keys; `models pull` and `models rm` talk to an Ollama that is configured or found.
+//! this machine; `costs` reads a ledger; `keys` changes a store of keys; `models pull` and `models rm` talk to an Ollama that is configured or found.
 //! Results go to standard output, everything about them to standard error.
 
 mod banner;
 mod chat;
 mod config;
+mod costs;
 mod explain;
 mod gateway;
 mod health;
@@ -77,6 +78,11 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Make, list and end the keys of callers
     Keys(keys::KeysArgs),
+    /// Tell what calls used and cost, whether or not a gateway runs
+    ///
+    /// Out of the file that `[budget] ledger` names, in which a running gateway has a call some milliseconds after its end. Calls
+    /// whose price is not known are counted apart.
+    Costs(costs::CostsArgs),
     /// Check or show the configuration
     Config(config::ConfigArgs),
     /// Tell what this program is, and which providers it knows
@@ -177,6 +183,7 @@ impl Cli {
             Command::Explain(args) => explain::run(args, env).await,
             Command::Replay(args) => replay::run(args, env).await,
             Command::Keys(args) => keys::run(args, env),
+            Command::Costs(args) => costs::run(args, env).await,
             Command::Config(args) => config::run(args, env).await,
             Command::Info(args) => info::run(&args, env),
             Command::Completions { shell } => {
@@ -289,6 +296,8 @@ mod tests {
             "hoosh keys list --json",
             "hoosh keys revoke k_1",
             "hoosh keys rotate hoosh_ab12cd34 --overlap 7d",
+            "hoosh costs",
+            "hoosh costs --by day --from 2026-11-01 --to 2026-11-24T12:00:00Z --csv -c a.toml",
             "hoosh config check --config a.toml",
             "hoosh config show",
             "hoosh config keys",
@@ -310,6 +319,9 @@ mod tests {
             "hoosh server",
             "hoosh keys create",
             "hoosh keys create ci --limit concurrent=many",
+            "hoosh costs --by moon",
+            "hoosh costs --from yesterday",
+            "hoosh costs --json --csv",
             "hoosh models pull",
             "hoosh models pull a b",
             "hoosh models llama3",

@@ -128,6 +128,8 @@ pub struct Server {
 pub struct Budget {
     /// The ledger.
     pub ledger: LedgerPlace,
+    /// Whether rows of the usage log are kept without pools too.
+    pub log: bool,
     /// How long rows of the usage log are kept. `None`: for ever.
     pub keep: Option<Duration>,
 }

@@ -17,6 +17,7 @@ mod reload;
 mod route;
 mod serve;
 mod telemetry;
+mod usage;
 mod warm;
 
 use std::sync::Arc;

@@ -40,6 +40,10 @@ pub(crate) enum Endpoint {
     QueueStatus,
     /// How the pools stand.
     Pools,
+    /// What each call used.
+    Usage,
+    /// What calls used and cost, summed up.
+    Costs,
     /// What was decided for a call.
     Decision,
     /// What was decided for the latest calls.
@@ -104,6 +108,8 @@ const TABLE: &[(Method, &str, Endpoint, Option<Scope>)] = &[
     (Method::GET, "/v1/health/endpoints", Endpoint::EndpointsHealth, Some(Scope::UsageRead)),
     (Method::GET, "/v1/queue/status", Endpoint::QueueStatus, Some(Scope::UsageRead)),
     (Method::GET, "/v1/tokens/pools", Endpoint::Pools, Some(Scope::UsageRead)),
+    (Method::GET, "/v1/usage", Endpoint::Usage, Some(Scope::UsageRead)),
+    (Method::GET, "/v1/costs", Endpoint::Costs, Some(Scope::UsageRead)),
     (Method::GET, "/v1/decisions", Endpoint::Decisions, Some(Scope::Inference)),
     (Method::GET, "/v1/decisions/{*id}", Endpoint::Decision, Some(Scope::Inference)),
     (Method::POST, "/v1/admin/reload", Endpoint::Reload, Some(Scope::Admin)),

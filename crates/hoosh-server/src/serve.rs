@@ -27,7 +27,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{self, anthropic, cache, decisions, events, gemini, keys, ollama, pools, queue};
+use crate::api::{self, anthropic, cache, decisions, events, gemini, keys, ollama, pools, queue, usage};
 use crate::app::App;
 use crate::http::body::{ResponseBody, Stopping};
 use crate::http::cors::Cors;
@@ -330,6 +330,8 @@ async fn route(
         Endpoint::EndpointsHealth => Ok(api::endpoints_health(app)),
         Endpoint::QueueStatus => Ok(queue::status(app)),
         Endpoint::Pools => pools::status(app, request.uri().query()).await,
+        Endpoint::Usage => usage::rows(app, request.uri().query()).await,
+        Endpoint::Costs => usage::costs(app, request.uri().query()).await,
         Endpoint::Decisions => decisions::decisions(app, &caller.id, request.uri().query()).await,
         Endpoint::Decision => decisions::decision(app, &caller.id, rest.unwrap_or_default()),
         Endpoint::Events => events::listen(app, request.uri().query()),

@@ -88,6 +88,8 @@ pub struct UsageSums {
     pub usage: Usage,
     /// What those cost of which a price is known.
     pub cost: NanoUsd,
+    /// How many those are.
+    pub priced: u64,
     /// How many used something at no known price.
     pub unpriced: u64,
 }
@@ -172,7 +174,7 @@ impl UsageLog {
         let sql = format!(
             "SELECT CAST({key} AS TEXT) AS key, count(*), sum(input), sum(cache_read), sum(cache_write_5m), \
              sum(cache_write_1h), sum(output), sum(reasoning), sum(audio_in), sum(audio_out), coalesce(sum(cost), 0) AS cost, \
-             count(*) FILTER (WHERE cost IS NULL AND provenance IS NOT NULL) \
+             count(*) FILTER (WHERE cost IS NULL AND provenance IS NOT NULL), count(cost) \
              FROM usage {join} WHERE {condition} GROUP BY 1 ORDER BY 11 DESC, 1{limit}"
         );
         let zone = match by {
@@ -188,6 +190,7 @@ impl UsageLog {
                     usage: read_parts(row, 2)?,
                     cost: NanoUsd(row.get(10)?),
                     unpriced: row.get::<_, i64>(11)?.unsigned_abs(),
+                    priced: row.get::<_, i64>(12)?.unsigned_abs(),
                 })
             })?;
             let sums: Vec<UsageSums> = sums.collect::<rusqlite::Result<_>>()?;
@@ -299,6 +302,7 @@ fn by_day(quarters: Vec<UsageSums>, zone: &TimeZone) -> Vec<UsageSums> {
         day.calls += quarter.calls;
         day.usage += quarter.usage;
         day.cost = day.cost.saturating_add(quarter.cost);
+        day.priced += quarter.priced;
         day.unpriced += quarter.unpriced;
     }
     days.into_values().collect()

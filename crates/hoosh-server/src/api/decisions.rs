@@ -195,7 +195,7 @@ pub(crate) fn cost(candidate: &Candidate, query: &Query<'_>, prices: &PriceTable
 }
 
 /// An amount as a header has it: `0.05`.
-pub(super) fn dollars(amount: NanoUsd) -> String {
+pub(crate) fn dollars(amount: NanoUsd) -> String {
     amount.to_string().trim_start_matches('$').to_owned()
 }
 

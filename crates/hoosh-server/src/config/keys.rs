@@ -540,9 +540,16 @@ pub(crate) const KEYS: &[Key] = &[
         path: "budget.ledger",
         kind: Kind::Path,
         default: Fallback::Text("hoosh-ledger.db"),
-        doc: "The file in which it is kept what calls have spent, and a row for each call, from the first `[[pools]]` on; or \
+        doc: "The file in which it is kept what calls have spent, and a row for each call, from the first `[[pools]]` or `log` on; or \
               `memory`, which a restart forgets. What a call took is on disk at most 5 ms after its end; a killed process may \
               lose that. One process may have it open.",
+    },
+    Key {
+        path: "budget.log",
+        kind: Kind::Switch,
+        default: Fallback::Switch(false),
+        doc: "Whether a row for each call is kept though there are no `[[pools]]`, with which it always is, for `GET /v1/usage`, \
+              `GET /v1/costs` and `hoosh costs`. Takes a file as `ledger`.",
     },
     Key {
         path: "budget.keep_days",

@@ -142,7 +142,13 @@ impl Reader<'_> {
         };
         let wanted = ["tokens", "admin_tokens"].map(|key| (key, wants(key)));
         let mut auth = self.section("auth", "auth", auth);
-        let budget = self.section("budget", "budget", values("budget"));
+        let budget = self::budget(self.section("budget", "budget", values("budget")));
+        if budget.log && budget.ledger == LedgerPlace::Memory {
+            self.fault(
+                "budget.log",
+                "rows of calls are kept in a file: name one as `ledger`, which is `memory`",
+            );
+        }
         let limits_section = self.section("limits", "limits", values("limits"));
         let aliases = self.section("aliases", "aliases", values("aliases"));
         let strategies = self.section("strategies", "strategies", values("strategies"));
@@ -211,7 +217,7 @@ impl Reader<'_> {
             aliases: aliases.into_texts().collect(),
             groups,
             pools,
-            budget: self::budget(budget),
+            budget,
             strategies: strategies.into_strategies().collect(),
             discover,
             file: None,
@@ -695,6 +701,7 @@ fn budget(mut section: Section) -> Budget {
             "memory" => LedgerPlace::Memory,
             _ => LedgerPlace::File(ledger),
         },
+        log: section.switch("log").unwrap_or_default(),
         keep: section
             .whole("keep_days")
             .filter(|days| *days > 0)

@@ -1253,10 +1253,19 @@ fn pools_are_read_shown_and_their_faults_placed() {
     assert_eq!((team.time_zone.iana_name(), team.alerts.as_slice()), (Some("Europe/Berlin"), &[80, 100][..]));
     assert_eq!((user.capacity.tokens, user.mode), (Some(1_000), Mode::Soft));
     assert_eq!(user.window, Window::Rolling(Duration::from_secs(3_600)));
-    assert_eq!(config.budget, Budget { ledger: LedgerPlace::Memory, keep: None });
+    assert_eq!(config.budget, Budget { ledger: LedgerPlace::Memory, log: false, keep: None });
     let again = loaded(&config.to_toml(), &[]);
     assert_eq!((&again.pools, &again.budget), (&config.pools, &config.budget));
     assert_eq!(loaded("", &[]).budget.ledger, LedgerPlace::File("hoosh-ledger.db".to_owned()));
+    let logging = loaded("[budget]\nlog = true", &[]);
+    assert!(logging.budget.log && loaded(&logging.to_toml(), &[]).budget.log);
+    check_faults(
+        "[budget]\nledger = 'memory'\nlog = true\n[[providers]]\ntype = 'ollama'",
+        &[],
+        &[
+            "hoosh.toml:3: budget.log: rows of calls are kept in a file: name one as `ledger`, which is `memory`",
+        ],
+    );
 
     let providers = "[[providers]]\ntype = 'ollama'";
     check_faults(

@@ -49,6 +49,8 @@ pub(crate) enum ServerError {
     NotFromHere,
     /// No keys are kept here.
     NoKeys,
+    /// No rows of calls are kept here.
+    NoUsageLog,
     /// There is no such key.
     NoSuchKey { id: String },
     /// The keys cannot be read or written.
@@ -97,6 +99,7 @@ pub(crate) fn response(error: &ServerError, dialect: Dialect, id: &RequestId) ->
         | ServerError::NoReload { .. }
         | ServerError::NotFromHere
         | ServerError::NoKeys
+        | ServerError::NoUsageLog
         | ServerError::NoSuchKey { .. }
         | ServerError::KeyStore
         | ServerError::Panicked => {}
@@ -245,6 +248,11 @@ pub(crate) fn problem(error: &ServerError) -> Problem {
             "no_key_store",
             "no keys are kept here; `[auth] keys` names the file for them",
         ),
+        ServerError::NoUsageLog => Problem::new(
+            Kind::NotFound,
+            "no_usage_log",
+            "no rows of calls are kept here; `[budget] log = true` or a `[[pools]]` keeps them, with a file as `ledger`",
+        ),
         ServerError::NoSuchKey { id } => {
             let message = format!("there is no key `{}`; GET /v1/admin/keys lists all", short(id));
             Problem::new(Kind::NotFound, "key_not_found", message)
@@ -332,6 +340,7 @@ mod tests {
         check(ServerError::Denied(Denied::Key(KeyDenied::Network { prefix: "p".into(), from })), 403);
         check(ServerError::Denied(Denied::Key(KeyDenied::Unknown)), 401);
         check(ServerError::NoKeys, 404);
+        check(ServerError::NoUsageLog, 404);
         check(ServerError::NoSuchKey { id: "k_1".into() }, 404);
         check(ServerError::KeyStore, 503);
         check(ServerError::Panicked, 500);

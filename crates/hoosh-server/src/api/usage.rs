@@ -1,0 +1,114 @@
+//! What calls used, one by one and summed up.
+
+use hoosh_budget::{CallId, LedgerFault, Order, PoolId, UsageFilter, UsageLog, UsageRow};
+use hoosh_core::limits::{BUDGET_RETRY_HINT, USAGE_PAGE_ROWS_MAX};
+use hoosh_core::{HooshError, InvalidRequest};
+use http::{Response, StatusCode};
+use serde_json::json as value;
+
+use super::json;
+use super::models::percent_decoded;
+use crate::app::App;
+use crate::http::body::ResponseBody;
+use crate::http::error::ServerError;
+use crate::usage::{self, Costs};
+
+/// Rows of a page where nobody says how many: 100, some 60 KiB.
+const LISTED: usize = 100;
+
+/// `GET /v1/usage`: a row for each call of all callers, the newest first; `?after=` the `next` of a page for those behind it.
+pub(crate) async fn rows(app: &App, query: Option<&str>) -> Result<Response<ResponseBody>, ServerError> {
+    let (mut limit, mut after) = (LISTED, None);
+    let others = "`after`, `limit`";
+    let filter = read(query, others, |name, text| {
+        match name {
+            "limit" => {
+                let number = text.parse().ok().filter(|number| (1..=USAGE_PAGE_ROWS_MAX).contains(number));
+                limit = number
+                    .ok_or_else(|| format!("is to be a whole number from 1 to {USAGE_PAGE_ROWS_MAX}"))?;
+            }
+            "after" => {
+                after = Some(place(text).ok_or("is to be the `next` of the page before, as it was told")?)
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    let rows = log(app)?.rows(&filter, Order::NewestFirst, after, limit).await.map_err(unread)?;
+    let next = (rows.len() == limit).then(|| rows.last().map(name_of_place)).flatten();
+    let rows: Vec<_> = rows.iter().map(usage::row).collect();
+    Ok(json(StatusCode::OK, &value!({ "usage": rows, "next": next })))
+}
+
+/// `GET /v1/costs`: sums of tokens and money, of all callers.
+pub(crate) async fn costs(app: &App, query: Option<&str>) -> Result<Response<ResponseBody>, ServerError> {
+    let mut by = usage::grouping("provider");
+    let filter = read(query, "`by`", |name, text| {
+        if name == "by" {
+            by = usage::grouping(text);
+            return if by.is_some() {
+                Ok(true)
+            } else {
+                Err(format!("is to be one of {}", usage::BY.join(", ")))
+            };
+        }
+        Ok(false)
+    })?;
+    // It is one of them.
+    let by = by.ok_or(ServerError::Panicked)?;
+    let costs = Costs::of(log(app)?, &filter, by).await.map_err(unread)?;
+    Ok(json(StatusCode::OK, &costs.told()))
+}
+
+fn log(app: &App) -> Result<&UsageLog, ServerError> {
+    app.books.as_ref().and_then(|books| books.usage()).ok_or(ServerError::NoUsageLog)
+}
+
+/// Which calls are asked for, and by `other` what else is asked, which says whether it knows a word.
+fn read(
+    query: Option<&str>,
+    others: &str,
+    mut other: impl FnMut(&str, &str) -> Result<bool, String>,
+) -> Result<UsageFilter, ServerError> {
+    let mut filter = UsageFilter::default();
+    let mut one = |name: &str, text: String| -> Result<(), String> {
+        match name {
+            "from" => filter.from = Some(usage::time(&text)?),
+            "to" => filter.until = Some(usage::time(&text)?),
+            "caller" => filter.caller = Some(text),
+            "model" => filter.model = Some(text),
+            "provider" => filter.provider = Some(text),
+            "pool" => filter.pool = Some(text.parse::<PoolId>().map_err(|invalid| invalid.to_string())?),
+            // Google's clients have their key here.
+            "key" => {}
+            name if other(name, &text)? => {}
+            _ => {
+                return Err(format!(
+                    "is not known here; {others}, `from`, `to`, `caller`, `model`, `provider` and `pool` are"
+                ));
+            }
+        }
+        Ok(())
+    };
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
+        one(name, percent_decoded(text))
+            .map_err(|problem| ServerError::Call(HooshError::from(InvalidRequest::new(name, problem))))?;
+    }
+    Ok(filter)
+}
+
+/// Where a page ends, in one word: `1764010247000_req_…`.
+fn name_of_place(row: &UsageRow) -> String {
+    format!("{}_{}", row.at_ms, row.id.as_str())
+}
+
+fn place(text: &str) -> Option<(i64, CallId)> {
+    let (at_ms, id) = text.split_once('_')?;
+    Some((at_ms.parse().ok()?, CallId::from(id)))
+}
+
+/// Asking again helps: too many ask at once, or the disk does not answer.
+fn unread(fault: LedgerFault) -> ServerError {
+    ServerError::Call(HooshError::Exhausted { reason: fault.to_string(), after: Some(BUDGET_RETRY_HINT) })
+}

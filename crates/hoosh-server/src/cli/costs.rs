@@ -1,0 +1,135 @@
+//! `hoosh costs`: what calls used and cost, out of the ledger's file, whether or not a gateway runs.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use hoosh_budget::{UsageFilter, UsageLog, UsageSums};
+use jiff::Timestamp;
+
+use super::Failure;
+use super::terminal::{note, say, say_json, table};
+use crate::RunError;
+use crate::config::{Environment, LedgerPlace, LoadOptions, load};
+use crate::usage::{self, BY, Costs};
+
+#[derive(Debug, Args)]
+pub(crate) struct CostsArgs {
+    /// What they are summed up by; days are those of UTC
+    #[arg(long, value_name = "WHAT", default_value = "provider", value_parser = PossibleValuesParser::new(BY))]
+    by: String,
+
+    /// From when on, such as 2026-11-01, which begins in UTC, or 2026-11-01T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    from: Option<Timestamp>,
+
+    /// Until when; calls that ended at this time no longer count
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    to: Option<Timestamp>,
+
+    /// Print JSON, as `GET /v1/costs` has it
+    #[arg(long)]
+    json: bool,
+
+    /// Print CSV; without a price `usd` is empty
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+
+    /// Configuration file, whose `[budget] ledger` is read; HOOSH_CONFIG, ./hoosh.toml or the user's own if not given
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Exits with 64 if the configuration is wrong or keeps no rows of calls.
+pub(crate) async fn run(args: CostsArgs, env: &Environment) -> Result<(), Failure> {
+    let options = LoadOptions { file: args.config.clone(), env: env.clone(), ..LoadOptions::default() };
+    let log = open(&load(&options)?.budget.ledger)?;
+    let filter = UsageFilter { from: args.from, until: args.to, ..UsageFilter::default() };
+    let by =
+        usage::grouping(&args.by).ok_or_else(|| Failure::Usage(format!("`--by {}`: unknown", args.by)))?;
+    let costs = Costs::of(&log, &filter, by).await.map_err(|fault| Failure::Refused(fault.to_string()))?;
+    if args.json {
+        say_json(&costs.told())?;
+    } else if args.csv {
+        say(&csv(&args.by, &costs.sums)?)?;
+    } else if costs.sums.is_empty() {
+        note("no calls in that time\n");
+    } else {
+        let all = cells("all", &costs.total);
+        let rows = costs.sums.iter().map(|sums| cells(sums.key.as_deref().unwrap_or("-"), sums)).chain([all]);
+        say(&table(&[&args.by, "calls>", "prompt>", "completion>", "USD>", "unpriced>"], rows))?;
+    }
+    if costs.is_cut() {
+        note(&format!("there are more; these are the {} dearest\n", costs.sums.len()));
+    }
+    Ok(())
+}
+
+fn open(ledger: &LedgerPlace) -> Result<UsageLog, Failure> {
+    let no_rows = |problem: String| {
+        let help = "`[[pools]]`, or `log = true` under [budget] in hoosh.toml, keep a row for each call";
+        Failure::Usage(format!("{problem}: {help}"))
+    };
+    let path = match ledger {
+        LedgerPlace::Memory => {
+            return Err(no_rows("`[budget] ledger` is `memory`, which keeps none".to_owned()));
+        }
+        LedgerPlace::File(path) => Path::new(path),
+    };
+    // Whatever else is wrong with it is said by who opens it.
+    if matches!(path.try_exists(), Ok(false)) {
+        return Err(no_rows(format!("there is no ledger {} yet", path.display())));
+    }
+    Ok(UsageLog::open(path).map_err(RunError::Ledger)?)
+}
+
+/// A line of the table.
+fn cells(key: &str, sums: &UsageSums) -> [String; 6] {
+    [
+        key.to_owned(),
+        sums.calls.to_string(),
+        sums.usage.prompt_total().to_string(),
+        sums.usage.completion_total().to_string(),
+        usage::cost(sums).unwrap_or_else(|| "-".to_owned()),
+        sums.unpriced.to_string(),
+    ]
+}
+
+fn csv(by: &str, sums: &[UsageSums]) -> Result<String, Failure> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut write = |record: [&str; 6]| writer.write_record(record).map_err(std::io::Error::from);
+    write([by, "calls", "prompt_tokens", "completion_tokens", "usd", "unpriced_calls"])?;
+    for sums in sums {
+        let [key, calls, prompt, completion, _, unpriced] =
+            cells(sums.key.as_deref().unwrap_or_default(), sums);
+        let usd = usage::cost(sums).unwrap_or_default();
+        write([&key, &calls, &prompt, &completion, &usd, &unpriced])?;
+    }
+    let written = writer.into_inner().map_err(|error| error.into_error())?;
+    Ok(String::from_utf8_lossy(&written).into_owned())
+}
+
+fn time(text: &str) -> Result<Timestamp, &'static str> {
+    usage::time(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn csv_quotes_what_it_has_to_and_leaves_out_a_price_that_is_not_known() {
+        let sums = |key: Option<&str>, priced, unpriced| UsageSums {
+            key: key.map(str::to_owned),
+            calls: 2,
+            priced,
+            unpriced,
+            ..UsageSums::default()
+        };
+        let text = csv("model", &[sums(Some("a,\"b\""), 2, 0), sums(None, 0, 2)]).unwrap();
+        assert_eq!(
+            text,
+            "model,calls,prompt_tokens,completion_tokens,usd,unpriced_calls\n\"a,\"\"b\"\"\",2,0,0,0.000000000,0\n,2,0,0,,2\n"
+        );
+    }
+}

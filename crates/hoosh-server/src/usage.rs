@@ -1,0 +1,181 @@
+//! What calls used and what that cost: how questions about it are read, and how the answers look.
+//!
+//! The rows are [`hoosh_budget`]'s. `GET /v1/costs` and `hoosh costs` are two doors to the same sums, which are here.
+
+use hoosh_budget::{LedgerFault, UsageFilter, UsageLog, UsageRow, UsageSums, UsageSumsBy};
+use hoosh_core::Usage;
+use hoosh_core::limits::USAGE_SUMS_MAX;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value, json};
+
+use crate::api::decisions::dollars;
+
+/// What sums can be by, in the order of the documentation.
+pub(crate) const BY: [&str; 5] = ["provider", "model", "caller", "pool", "day"];
+
+/// Sums over calls, with what all of them come to.
+pub(crate) struct Costs {
+    by: &'static str,
+    /// The dearest first; days in their order.
+    pub(crate) sums: Vec<UsageSums>,
+    /// Of all calls. Not what the sums come to where they are by pool, since a call counts in each of its own.
+    pub(crate) total: UsageSums,
+}
+
+/// What sums are by, as [`BY`] names it. Days are those of UTC.
+pub(crate) fn grouping(word: &str) -> Option<(&'static str, UsageSumsBy)> {
+    let name = BY.into_iter().find(|name| *name == word)?;
+    let by = match name {
+        "provider" => UsageSumsBy::Provider,
+        "model" => UsageSumsBy::Model,
+        "caller" => UsageSumsBy::Caller,
+        "pool" => UsageSumsBy::Pool,
+        _ => UsageSumsBy::Day(TimeZone::UTC),
+    };
+    Some((name, by))
+}
+
+/// A time as people write it: that of RFC 3339, or a date, which is its beginning in UTC.
+///
+/// # Errors
+///
+/// What was expected.
+pub(crate) fn time(text: &str) -> Result<Timestamp, &'static str> {
+    let date = |date: Date| date.to_zoned(TimeZone::UTC).ok().map(|start| start.timestamp());
+    let time = text.parse().ok().or_else(|| Date::strptime("%Y-%m-%d", text).ok().and_then(date));
+    time.ok_or("is to be a date such as 2026-11-24, or a time such as 2026-11-24T12:00:00Z")
+}
+
+/// What calls cost, as a number is written; `None`: not one of them has a known price.
+pub(crate) fn cost(sums: &UsageSums) -> Option<String> {
+    (sums.priced > 0 || sums.unpriced == 0).then(|| dollars(sums.cost))
+}
+
+/// One call as JSON.
+pub(crate) fn row(row: &UsageRow) -> Value {
+    // The gateway wrote it; where there was nothing to write it is empty.
+    let written = |text: &str| serde_json::from_str::<Value>(text).ok();
+    json!({
+        "id": row.id.as_str(),
+        "at": Timestamp::from_millisecond(row.at_ms).ok().map(|time| time.to_string()),
+        "caller": row.caller,
+        "pools": row.pools.iter().map(|pool| pool.as_str()).collect::<Vec<_>>(),
+        "dialect": row.dialect,
+        "model_asked": row.model_asked,
+        "provider": row.provider,
+        "model": row.model,
+        "stream": row.stream,
+        "outcome": row.outcome,
+        "cache": Some(&row.cache).filter(|word| !word.is_empty()),
+        "attempts": row.attempts,
+        "tokens": row.usage.as_ref().map(|usage| {
+            let mut tokens = tokens(usage);
+            tokens.insert("known".to_owned(), usage.provenance.as_str().into());
+            tokens.insert("service_tier".to_owned(), usage.service_tier.as_str().into());
+            tokens
+        }),
+        "usd": row.cost.map(dollars),
+        "legs": written(&row.legs).unwrap_or_else(|| json!([])),
+        "tags": written(&row.tags).unwrap_or_else(|| json!({})),
+        "queued_ms": row.queued_ms,
+        "first_ms": row.first_ms,
+        "duration_ms": row.duration_ms,
+    })
+}
+
+/// Tokens as JSON: all of prompt and answer, and the parts of which something is known.
+fn tokens(usage: &Usage) -> Map<String, Value> {
+    let mut tokens = Map::new();
+    tokens.insert("prompt".to_owned(), usage.prompt_total().into());
+    tokens.insert("completion".to_owned(), usage.completion_total().into());
+    let parts = [
+        ("input", usage.input),
+        ("cache_read", usage.cache_read),
+        ("cache_write_5m", usage.cache_write_5m),
+        ("cache_write_1h", usage.cache_write_1h),
+        ("output", usage.output),
+        ("reasoning", usage.reasoning),
+        ("audio_in", usage.audio_in),
+        ("audio_out", usage.audio_out),
+    ];
+    tokens.extend(parts.into_iter().filter_map(|(name, part)| Some((name.to_owned(), part?.into()))));
+    tokens
+}
+
+// === impl Costs ===
+
+impl Costs {
+    /// Sums up.
+    ///
+    /// # Errors
+    ///
+    /// The log cannot be read.
+    pub(crate) async fn of(
+        log: &UsageLog,
+        filter: &UsageFilter,
+        (name, by): (&'static str, UsageSumsBy),
+    ) -> Result<Self, LedgerFault> {
+        let sums = log.sums(filter, &by).await?;
+        let total = log.sums(filter, &UsageSumsBy::All).await?.into_iter().next().unwrap_or_default();
+        Ok(Self { by: name, sums, total })
+    }
+
+    /// Whether there may be more sums than are given.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.by != "day" && self.sums.len() >= USAGE_SUMS_MAX
+    }
+
+    /// As JSON.
+    pub(crate) fn told(&self) -> Value {
+        let told = |sums: &UsageSums| {
+            json!({
+                "calls": sums.calls,
+                "tokens": tokens(&sums.usage),
+                "usd": cost(sums),
+                "unpriced_calls": sums.unpriced,
+            })
+        };
+        let one = |sums: &UsageSums| {
+            let mut one = told(sums);
+            if let Some(fields) = one.as_object_mut() {
+                fields.insert(self.by.to_owned(), sums.key.clone().into());
+            }
+            one
+        };
+        json!({
+            "by": self.by,
+            "sums": self.sums.iter().map(one).collect::<Vec<_>>(),
+            "cut": self.is_cut(),
+            "total": told(&self.total),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_rfc_3339_or_dates_of_utc() {
+        for (text, expected) in [
+            ("2026-11-24", "2026-11-24T00:00:00Z"),
+            ("2026-11-24T12:30:00+02:00", "2026-11-24T10:30:00Z"),
+            ("2026-11-24T12:30:00Z", "2026-11-24T12:30:00Z"),
+        ] {
+            assert_eq!(time(text).map(|time| time.to_string()), Ok(expected.to_owned()), "{text}");
+        }
+        for text in ["", "yesterday", "2026-13-01", "2026-11-24T12:30"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_price_costs_not_nothing() {
+        let sums = |priced, unpriced| UsageSums { priced, unpriced, ..UsageSums::default() };
+        assert_eq!(cost(&sums(0, 2)), None);
+        assert_eq!(cost(&sums(1, 2)).as_deref(), Some("0.000000000"));
+        assert_eq!(cost(&sums(0, 0)).as_deref(), Some("0.000000000"));
+    }
+}
