@@ -28,6 +28,7 @@ mod responses;
 mod routing;
 mod semantic_cache;
 mod streams;
+mod tokens;
 mod translation;
 mod usage;
 mod vendors;

@@ -18,7 +18,9 @@ use jiff::Timestamp;
 pub(crate) use self::account::Known;
 use self::account::{Account, Standing};
 use crate::amount::{Amount, Capacity};
-use crate::ledger::{Alert, CallId, Claim, Expired, Granted, PoolStatus, SettleOutcome, Settled, WindowSums};
+use crate::ledger::{
+    Alert, CallId, Checked, Claim, Expired, Granted, PoolStatus, SettleOutcome, Settled, WindowSums,
+};
 use crate::pool::{PoolId, PoolTree, TokenPool};
 use crate::refusal::{Earliest, Refusal, Shortage};
 
@@ -191,6 +193,30 @@ impl Books {
         self.open += 1;
         self.first_lease = self.first_lease.min(until);
         Ok(Granted { held, ceiling, until: time(until) })
+    }
+
+    /// Whether a claim would be granted, without holding anything.
+    ///
+    /// # Errors
+    ///
+    /// Why no claim on these pools would be.
+    pub fn check(
+        &mut self,
+        claim: &Claim<'_>,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> Result<Checked, Refusal> {
+        let now = self.told(now);
+        // What a claim would find out that is refused at first.
+        self.expire_due(now, effects);
+        if self.open >= RESERVATIONS_MAX {
+            return Err(Refusal::TooManyOpen);
+        }
+        self.find(claim)?;
+        // Nothing always fits, and of everything as much as there is.
+        let all = Claim { estimate: Amount::MAX, least: Amount::ZERO, ..*claim };
+        let (_, left) = self.fit(&all, now).map_err(Refusal::Exhausted)?;
+        Ok(Checked { left, shortage: self.fit(claim, now).err() })
     }
 
     /// Holds so much more for a call in all its pools, or in none. Answers what it holds then.

@@ -21,8 +21,8 @@ pub use self::store::OpenError;
 use crate::amount::Amount;
 use crate::books::{Books, Effects};
 use crate::ledger::{
-    Answer, BudgetWatch, CallId, Claim, Granted, Ledger, PoolStatus, SettleOutcome, Settled, Settlement,
-    WindowSums,
+    Answer, BudgetWatch, CallId, Checked, Claim, Granted, Ledger, PoolStatus, SettleOutcome, Settled,
+    Settlement, WindowSums,
 };
 use crate::memory::MemoryLedger;
 use crate::pool::{PoolId, PoolTree};
@@ -157,6 +157,10 @@ impl Ledger for FileLedger {
             return Answer::now(Err(fault.into()));
         }
         Answer::now(self.with(|books, effects| books.reserve(claim, now, effects)))
+    }
+
+    fn check<'a>(&'a self, claim: &'a Claim<'a>, now: Timestamp) -> Answer<'a, Result<Checked, Refusal>> {
+        Answer::now(self.with(|books, effects| books.check(claim, now, effects)))
     }
 
     fn extend<'a>(

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use crate::amount::{Amount, Capacity};
 use crate::memory::MemoryLedger;
 use crate::pool::{InvalidPools, Mode, PoolId, PoolTree, TokenPool};
-use crate::refusal::{LedgerFault, Refusal};
+use crate::refusal::{LedgerFault, Refusal, Shortage};
 use crate::usage::UsageRow;
 
 /// The name of a call, by which it is settled once. Any text that no other call has; cheap to clone.
@@ -51,6 +51,15 @@ pub struct Granted {
     pub ceiling: Capacity,
     /// Until when.
     pub until: Timestamp,
+}
+
+/// Whether a claim would be granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// The most that could be held in all its pools at once. `None`: no hard pool limits it.
+    pub left: Capacity,
+    /// Which pool has less left than [`Claim::least`]. `None`: it would be granted now.
+    pub shortage: Option<Box<Shortage>>,
 }
 
 /// What a call took in the end.
@@ -210,6 +219,9 @@ pub enum Answer<'a, T> {
 pub trait Ledger: Send + Sync + fmt::Debug {
     /// Holds an amount in all pools of a claim, or in none.
     fn reserve<'a>(&'a self, claim: &'a Claim<'a>, now: Timestamp) -> Answer<'a, Result<Granted, Refusal>>;
+
+    /// Whether a claim would be granted, without holding anything. Its call need not be a new one.
+    fn check<'a>(&'a self, claim: &'a Claim<'a>, now: Timestamp) -> Answer<'a, Result<Checked, Refusal>>;
 
     /// Holds more for a call, in all its pools or in none. Answers what it holds then.
     fn extend<'a>(

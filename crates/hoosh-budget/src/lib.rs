@@ -104,8 +104,8 @@ pub use books::{Booking, Books, Effects};
 #[cfg(feature = "sqlite")]
 pub use file::{Durability, FileLedger, OpenError, Order, UsageFilter, UsageLog, UsageSums, UsageSumsBy};
 pub use ledger::{
-    Alert, AlertKind, Answer, BudgetWatch, CallId, Claim, Expired, Granted, Ledger, PoolStatus, Reservation,
-    SettleOutcome, Settled, Settlement, TokenBudget, WindowSums,
+    Alert, AlertKind, Answer, BudgetWatch, CallId, Checked, Claim, Expired, Granted, Ledger, PoolStatus,
+    Reservation, SettleOutcome, Settled, Settlement, TokenBudget, WindowSums,
 };
 pub use memory::MemoryLedger;
 pub use pool::{InvalidPoolId, InvalidPools, Mode, PoolFault, PoolId, PoolProblem, PoolTree, TokenPool};

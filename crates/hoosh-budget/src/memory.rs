@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::amount::Amount;
 use crate::books::{Books, Effects};
 use crate::ledger::{
-    Answer, BudgetWatch, CallId, Claim, Granted, Ledger, PoolStatus, Settled, Settlement, WindowSums,
+    Answer, BudgetWatch, CallId, Checked, Claim, Granted, Ledger, PoolStatus, Settled, Settlement, WindowSums,
 };
 use crate::pool::{PoolId, PoolTree};
 use crate::refusal::{LedgerFault, Refusal};
@@ -72,6 +72,10 @@ impl MemoryLedger {
 impl Ledger for MemoryLedger {
     fn reserve<'a>(&'a self, claim: &'a Claim<'a>, now: Timestamp) -> Answer<'a, Result<Granted, Refusal>> {
         Answer::now(self.with(|books, effects| books.reserve(claim, now, effects)).0)
+    }
+
+    fn check<'a>(&'a self, claim: &'a Claim<'a>, now: Timestamp) -> Answer<'a, Result<Checked, Refusal>> {
+        Answer::now(self.with(|books, effects| books.check(claim, now, effects)).0)
     }
 
     fn extend<'a>(

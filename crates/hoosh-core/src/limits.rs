@@ -392,6 +392,14 @@ pub const BUDGET_ANSWER_TOKENS: u64 = 4_096;
 /// How long an amount is held for a call that nobody settles: an hour, longer than any answer may take by default.
 pub const BUDGET_LEASE_TIME: Duration = Duration::from_secs(3_600);
 
+/// How long an amount is held by default for an agent that accounts for itself: 10 min, the longest that common clients wait for
+/// an answer. It may ask for up to [`RESERVATION_LEASE_MAX`].
+pub const TOKEN_LEASE_TIME: Duration = Duration::from_secs(600);
+
+/// Leases that one caller has open at once: 1,024 of the [`RESERVATIONS_MAX`] that all calls share, so that nobody can take them from
+/// the others.
+pub const TOKEN_LEASES_PER_CALLER_MAX: usize = 1_024;
+
 /// How often reservations that nobody settled are let go of, and usage that is too old: every 10 s. A lease is an hour, and a
 /// refusal looks for itself.
 pub const LEDGER_TIDY_INTERVAL: Duration = Duration::from_secs(10);

@@ -184,7 +184,8 @@ fn affordable(plan: &Plan, at: u64, prompt: u64, most: NanoUsd) -> Option<u64> {
     Some(u64::try_from(left * u128::from(MANY) / of_many).unwrap_or(u64::MAX))
 }
 
-fn refused(refusal: Refusal) -> HooshError {
+/// What who asked is told of a refusal: when to come back, or that its key names a pool that is not there.
+pub fn refused(refusal: Refusal) -> HooshError {
     let after = match &refusal {
         Refusal::UnknownPool(_) => return no_such_pool(refusal.to_string()),
         Refusal::Exhausted(shortage) => match shortage.earliest {

@@ -45,6 +45,7 @@ mod responses;
 mod retries;
 mod settle;
 
+pub use budget::refused as refused_by_pools;
 pub use cache::{
     CacheControl, CacheSettings, CacheStats, CacheUse, ResponseCache, SemanticSettings, Similarity,
 };

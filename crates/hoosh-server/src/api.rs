@@ -13,6 +13,7 @@ pub(crate) mod ollama;
 pub(crate) mod pools;
 pub(crate) mod queue;
 pub(crate) mod reload;
+pub(crate) mod tokens;
 pub(crate) mod usage;
 mod waiting;
 pub(crate) mod wishes;

@@ -12,6 +12,7 @@ use hoosh_budget::{
 use jiff::{SignedDuration, Timestamp};
 
 use crate::config::{Budget, LedgerPlace};
+use crate::leases::Leases;
 
 /// What is open of them.
 #[derive(Clone)]
@@ -20,6 +21,7 @@ pub(crate) struct Books {
     budget: TokenBudget,
     /// The same, where it is a file.
     file: Option<Arc<FileLedger>>,
+    leases: Arc<Leases>,
 }
 
 /// Writes to the log what somebody should know of the pools.
@@ -46,7 +48,7 @@ impl Books {
                 (Arc::clone(&file) as Arc<dyn Ledger>, Some(file))
             }
         };
-        Ok(Self { place, budget: TokenBudget::new(ledger), file })
+        Ok(Self { place, budget: TokenBudget::new(ledger), file, leases: Arc::default() })
     }
 
     /// The same under other pools: what is spent stays, by their names. Another place for them counts from the next start on.
@@ -72,12 +74,18 @@ impl Books {
         self.file.as_deref().map(FileLedger::usage)
     }
 
+    /// What agents hold that account for themselves.
+    pub(crate) fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
     /// Lets go of what nobody settled, and of rows that are older than they are kept. Call it every few seconds.
     pub(crate) async fn tidy(&self, keep: Option<Duration>) {
         let now = Timestamp::now();
         if let Err(fault) = self.budget.ledger().reap(now).await {
             tracing::warn!(%fault, "what nobody settled is still held");
         }
+        self.leases.forget_before(now);
         let oldest = keep.and_then(|keep| now.checked_sub(SignedDuration::try_from(keep).ok()?).ok());
         if let (Some(file), Some(oldest)) = (&self.file, oldest)
             && let Err(fault) = file.forget_before(oldest, now).await

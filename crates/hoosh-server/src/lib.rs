@@ -12,6 +12,7 @@ pub mod config;
 mod discover;
 mod http;
 mod keys;
+mod leases;
 mod metrics;
 mod reload;
 mod route;

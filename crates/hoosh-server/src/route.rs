@@ -40,6 +40,12 @@ pub(crate) enum Endpoint {
     QueueStatus,
     /// How the pools stand.
     Pools,
+    /// Whether so much would fit into them.
+    CheckTokens,
+    /// Holding so much for an agent that accounts for itself.
+    ReserveTokens,
+    /// What it took.
+    ReportTokens,
     /// What each call used.
     Usage,
     /// What calls used and cost, summed up.
@@ -108,6 +114,9 @@ const TABLE: &[(Method, &str, Endpoint, Option<Scope>)] = &[
     (Method::GET, "/v1/health/endpoints", Endpoint::EndpointsHealth, Some(Scope::UsageRead)),
     (Method::GET, "/v1/queue/status", Endpoint::QueueStatus, Some(Scope::UsageRead)),
     (Method::GET, "/v1/tokens/pools", Endpoint::Pools, Some(Scope::UsageRead)),
+    (Method::POST, "/v1/tokens/check", Endpoint::CheckTokens, Some(Scope::Inference)),
+    (Method::POST, "/v1/tokens/reserve", Endpoint::ReserveTokens, Some(Scope::Inference)),
+    (Method::POST, "/v1/tokens/report", Endpoint::ReportTokens, Some(Scope::Inference)),
     (Method::GET, "/v1/usage", Endpoint::Usage, Some(Scope::UsageRead)),
     (Method::GET, "/v1/costs", Endpoint::Costs, Some(Scope::UsageRead)),
     (Method::GET, "/v1/decisions", Endpoint::Decisions, Some(Scope::Inference)),

@@ -27,7 +27,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{self, anthropic, cache, decisions, events, gemini, keys, ollama, pools, queue, usage};
+use crate::api::{
+    self, anthropic, cache, decisions, events, gemini, keys, ollama, pools, queue, tokens, usage,
+};
 use crate::app::App;
 use crate::http::body::{ResponseBody, Stopping};
 use crate::http::cors::Cors;
@@ -332,6 +334,9 @@ async fn route(
         Endpoint::Pools => pools::status(app, request.uri().query()).await,
         Endpoint::Usage => usage::rows(app, request.uri().query()).await,
         Endpoint::Costs => usage::costs(app, request.uri().query()).await,
+        Endpoint::CheckTokens => tokens::check(app, caller, request).await,
+        Endpoint::ReserveTokens => tokens::reserve(app, caller, request).await,
+        Endpoint::ReportTokens => tokens::report(app, caller, request).await,
         Endpoint::Decisions => decisions::decisions(app, &caller.id, request.uri().query()).await,
         Endpoint::Decision => decisions::decision(app, &caller.id, rest.unwrap_or_default()),
         Endpoint::Events => events::listen(app, request.uri().query()),

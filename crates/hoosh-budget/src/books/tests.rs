@@ -470,3 +470,39 @@ fn amounts_without_bound_do_not_wrap() {
     world.spend("b", "team:t", 7, at("00:00:00"));
     assert_eq!(world.sums("team:t", at("00:00:00")), (u64::MAX, 0));
 }
+
+#[test]
+fn a_check_answers_as_a_claim_would_be_and_changes_nothing() {
+    let now = at("00:00:00");
+    let user = TokenPool { parent: Some(id("team:t")), window: Window::Day, ..pool("user:*", 50) };
+    let soft = TokenPool { mode: Mode::Soft, ..pool("model:m", 1) };
+    let mut world = World::new([pool("team:t", 100), user, soft]);
+    let check = |world: &mut World, pools: &[&str], amount: u64, now: Timestamp| {
+        let pools: Vec<PoolId> = pools.iter().map(|pool| id(pool)).collect();
+        // It is known in the end, which a check does not mind.
+        let call = CallId::from("c");
+        world.books.check(&Claim::new(&call, &pools, tokens(amount), LEASE), now, &mut world.effects)
+    };
+    let all = ["user:a", "model:m"];
+    let fits = Checked { left: Capacity::tokens(50), shortage: None };
+    assert_eq!(check(&mut world, &all, 50, now), Ok(fits), "a soft pool limits nothing");
+    assert_eq!(check(&mut world, &["model:m"], 50, now).unwrap().left, Capacity::UNLIMITED);
+    assert!(world.books.status(&id("user:a"), now).is_some_and(|status| status.reserved.is_zero()));
+    assert_eq!(world.books.made, 0, "no pool was made for it");
+
+    world.reserve("c", &["user:a"], 30, now).unwrap();
+    let short = check(&mut world, &all, 21, now).unwrap();
+    assert_eq!(
+        (short.left, short.shortage.map(|one| one.earliest)),
+        (Capacity::tokens(20), Some(Earliest::OthersSettle))
+    );
+    let refused = world.reserve("d", &all, 51, now);
+    let short = check(&mut world, &all, 51, now).unwrap();
+    assert_eq!(refused, Err(Refusal::Exhausted(short.shortage.unwrap())));
+    assert_eq!(check(&mut world, &["user:b"], 71, now).unwrap().left, Capacity::tokens(50));
+    assert_eq!(check(&mut world, &["key:k"], 1, now), Err(Refusal::UnknownPool(id("key:k"))));
+    // It lets go of what is over, as a claim does.
+    let later = at("00:10:00");
+    assert_eq!(check(&mut world, &all, 50, later).unwrap().shortage, None);
+    assert_eq!(world.sums("user:a", later), (0, 0));
+}

@@ -107,7 +107,10 @@ fn refused(error: KeyError) -> ServerError {
 }
 
 /// Reads what is asked for; nothing at all asks for the defaults, where there are some.
-async fn read<T: DeserializeOwned>(app: &App, request: Request<Incoming>) -> Result<T, ServerError> {
+pub(super) async fn read<T: DeserializeOwned>(
+    app: &App,
+    request: Request<Incoming>,
+) -> Result<T, ServerError> {
     let body = body::read(request.into_body(), false, app.max_body_bytes, app.body_timeout).await;
     let body = body.map_err(ServerError::Unread)?;
     let text: &[u8] = if body.trim_ascii().is_empty() { b"{}" } else { &body };
@@ -132,7 +135,7 @@ fn log(what: &str, id: &KeyId, by: &Caller) {
     tracing::info!(target: "hoosh::keys", key = id.as_str(), by = by.id.as_str(), "{what}");
 }
 
-fn invalid(field: &str, problem: String) -> ServerError {
+pub(super) fn invalid(field: &str, problem: String) -> ServerError {
     ServerError::Call(HooshError::from(InvalidRequest::new(field, problem)))
 }
 

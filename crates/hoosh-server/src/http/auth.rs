@@ -216,6 +216,14 @@ impl Caller {
         }
     }
 
+    /// The pools that its key is charged to beside its own, by name.
+    pub(crate) fn pools(&self) -> &[String] {
+        match &self.rights {
+            Rights::Key(key) => &key.grant.pools,
+            Rights::Anybody | Rights::Token { .. } => &[],
+        }
+    }
+
     /// Puts what it may do onto a call of its.
     pub(crate) fn put(&self, call: &mut Call) {
         let Rights::Key(key) = &self.rights else { return };

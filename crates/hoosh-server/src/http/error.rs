@@ -33,6 +33,8 @@ pub(crate) enum ServerError {
     NoSuchModel(hoosh_core::NoRoute),
     /// There is no such decision of the caller's.
     NoSuchDecision { id: String },
+    /// There is no such lease of the caller's.
+    NoSuchLease { lease: String },
     /// The body could not be read.
     Unread(Unread),
     /// A header of ours has a value that it cannot have.
@@ -91,6 +93,7 @@ pub(crate) fn response(error: &ServerError, dialect: Dialect, id: &RequestId) ->
         | ServerError::ForeignPage
         | ServerError::NoSuchModel(_)
         | ServerError::NoSuchDecision { .. }
+        | ServerError::NoSuchLease { .. }
         | ServerError::Unread(_)
         | ServerError::BadHeader { .. }
         | ServerError::NoSuchVerb { .. }
@@ -199,6 +202,15 @@ pub(crate) fn problem(error: &ServerError) -> Problem {
                 "no decision `{}` of yours is kept; the latest {} of all callers are, in memory",
                 short(id),
                 limits::DECISIONS_MAX
+            ),
+        ),
+        ServerError::NoSuchLease { lease } => Problem::new(
+            Kind::NotFound,
+            "lease_not_found",
+            format!(
+                "no lease `{}` of yours is known: it is not one, or was reported long ago, or the gateway was started \
+                 again since, which lets go of all; what it took is not booked until it is reserved and reported anew",
+                short(lease)
             ),
         ),
         ServerError::Unread(Unread::TooLong { bytes_max }) => Problem::new(
@@ -320,6 +332,7 @@ mod tests {
         check(ServerError::Denied(Denied::Wrong), 401);
         check(ServerError::NoSuchPath { method: Method::GET, path: "/".into(), near: None }, 404);
         check(ServerError::NoSuchDecision { id: "req_0".into() }, 404);
+        check(ServerError::NoSuchLease { lease: "lease_0".into() }, 404);
         check(ServerError::ForeignPage, 403);
         check(
             ServerError::NoSuchMethod { method: Method::GET, path: "/".into(), allowed: vec![Method::POST] },
