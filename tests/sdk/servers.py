@@ -23,7 +23,9 @@ def llama(port, model, *arguments):
 
 
 def hoosh(config):
-    return silent(os.environ["HOOSH_BIN"], "serve", "--config", config)
+    """What it complains of is shown: a configuration that it does not take, for one."""
+    environment = {**os.environ, "HOOSH_LOG": os.environ.get("HOOSH_LOG", "error")}
+    return subprocess.Popen([os.environ["HOOSH_BIN"], "serve", "--config", config], stdout=subprocess.DEVNULL, env=environment)
 
 
 def silent(*command):

@@ -51,7 +51,7 @@ def comments(port):
 
 def main():
     texts, told = {}, []
-    with Pair('waiting_comment_secs = 0.05\nstrategy = "priority"', "max_concurrent = 1") as pair:
+    with Pair('waiting_comment_secs = 0.1\nstrategy = "priority"', "max_concurrent = 1") as pair:
         url = f"http://127.0.0.1:{pair.port}"
 
         def ask(index):
