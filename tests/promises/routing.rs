@@ -332,10 +332,10 @@ async fn what_is_here_goes_by_the_address_and_by_what_is_said() {
     let here = upstream.url();
     for (kind, url, local, expect) in [
         ("vllm", here.as_str(), "", 200),
-        ("vllm", &here, "local = false", 404),
-        ("openai_compatible", &here, "", 404),
+        ("vllm", &here, "local = false", 400),
+        ("openai_compatible", &here, "", 400),
         ("openai_compatible", &here, "local = true", 200),
-        ("vllm", "http://gpu.example.com", "", 404),
+        ("vllm", "http://gpu.example.com", "", 400),
     ] {
         let provider = at("up", url, local).replace("openai_compatible", kind);
         let hoosh = Hoosh::start(&provider).await;

@@ -334,7 +334,7 @@ impl RouteTable {
     /// that look like the one asked for.
     pub fn plan(&self, query: &Query<'_>, strategy: Strategy, moment: &Moment) -> Result<Plan, NoRoute> {
         let near = || self.near(query.model);
-        self.survey(query, strategy, moment, None).or_nobody(query.model, near)
+        self.survey(query, strategy, moment, None).or_nobody(query, near)
     }
 
     /// The same, but nobody is no error, and `object` may know of more that stands against somebody. It is asked before they are
@@ -374,7 +374,7 @@ impl RouteTable {
         let chosen = |alias: Option<&Alias>| self.strategy_of(query.model, alias).unwrap_or(strategy);
         let see = |provider: &Provider, model: &Arc<str>| known.see(&provider.name, model, moment.now);
         let near = || self.near(query.model);
-        self.decide(query, chosen, moment, object, see).or_nobody(query.model, near)
+        self.decide(query, chosen, moment, object, see).or_nobody(query, near)
     }
 
     fn decide(
