@@ -155,6 +155,67 @@ async fn models_have_the_strategy_of_the_most_specific_pattern_and_an_alias_that
 }
 
 #[tokio::test]
+async fn a_provider_gives_its_models_a_strategy_and_two_cannot_give_one_pattern_two() {
+    let (one, two) = (Upstream::start().await, Upstream::start().await);
+    let upstreams = [&one, &two];
+    upstreams.iter().for_each(|upstream| upstream.always(Script::json(completion("hi"))));
+    let routes = |first: &str, second: &str, rest: &str| {
+        let at = |name: &str, upstream: &Upstream, models: &str, keys: &str| {
+            at(name, &upstream.url(), &format!("priority = 1\n{keys}")).replace("[\"*\"]", models)
+        };
+        at("a", &one, "[\"turn*\", \"m\"]", first)
+            + &at("b", &two, "[\"turn*\", \"m\", \"turn-alone\"]", second)
+            + rest
+    };
+    let config = routes(
+        "strategy = \"round_robin\"",
+        "",
+        "[strategies]\n\"turn-alone\" = \"direct\"\nm = \"round_robin\"\n",
+    );
+    let hoosh = Hoosh::start(&config).await;
+    let asked = async |model: &str| {
+        let response = hoosh.post(CHAT, chat_body(model, false)).await;
+        (response.status().as_u16(), header(&response, "x-hoosh-provider").to_owned())
+    };
+    for (model, providers) in [("turn-x", ["a", "b"]), ("m", ["a", "b"]), ("turn-alone", ["b", "b"])] {
+        for provider in providers {
+            assert_eq!(asked(model).await, (200, provider.to_owned()), "{model}");
+        }
+    }
+    two.always(Script::status(500, "{}"));
+    assert_eq!(asked("turn-alone").await.0, 502, "its own entry counts before the wider pattern of a route");
+    assert_eq!((asked("turn-x").await.0, asked("turn-x").await.0), (200, 200));
+
+    let told = |config: &str| {
+        hoosh.configure(config);
+        let output = hoosh.command(&["config", "check"]);
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let two = routes("strategy = \"round_robin\"", "strategy = \"cheapest\"", "");
+    let (code, text) = told(&two);
+    assert_eq!(code, Some(64), "{text}");
+    let line = |nth: usize| {
+        let lines = two.lines().enumerate().filter(|(_, line)| line.starts_with("strategy"));
+        // Behind `[server]`, bind and port.
+        lines.map(|(at, _)| at + 4).nth(nth).unwrap()
+    };
+    let fault = format!(
+        "other.toml:{}: providers.b.strategy: the route to `b` orders `turn*` by `cheapest`, the one to `a` by `round_robin`",
+        line(1)
+    );
+    assert!(
+        text.contains(&fault) && text.contains(&format!("(the other: other.toml:{})", line(0))),
+        "{text}"
+    );
+    let (code, text) = told(&routes("strategy = \"cheapest\"", "", "[strategies]\nm = \"direct\"\n"));
+    assert!(
+        code == Some(64)
+            && text.contains("its own entry by `direct`; a model is ordered by one (the other: other.toml:"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
 async fn what_the_caller_did_wrong_makes_nobody_sick() {
     let upstream = Upstream::start().await;
     let hoosh = before(&[&upstream], "", "failures = 2").await;

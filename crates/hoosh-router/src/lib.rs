@@ -46,7 +46,7 @@
 //!
 //! Targets of an alias keep their order, unless it is a [`Group`] with a strategy of its own. Within a target the lower
 //! [`priority`](Route::priority) is asked first, and where that is equal the [`Strategy`] decides: the one for the most specific
-//! [pattern](RouterBuilder::strategy_for) that matches, else that of all. All are asked once before one is asked again, which the
+//! [pattern](RouterBuilder::strategy_for) that matches, a [route's](Route::strategy) among them, else that of all. All are asked once before one is asked again, which the
 //! [`RetryPolicy`] bounds.
 //!
 //! # Who is not asked?

@@ -58,6 +58,10 @@ pub struct Route {
     /// How often it is taken beside others of its priority, where the strategy goes by weight. Default: 1. 0: only when no
     /// other can answer.
     pub weight: u32,
+    /// How candidates of equal priority are ordered for the names that its patterns match, all of them and not only this one. As
+    /// [`strategy_for`](crate::RouterBuilder::strategy_for) each of its patterns: the most specific that matches counts, and
+    /// of one pattern there is one strategy. Nothing is said by a route that is off. Default: nothing is said.
+    pub strategy: Option<Strategy>,
     /// What is done about prompts that are too long for its models. Default: nothing is said, and the provider refuses them.
     pub context: Option<Arc<ContextRule>>,
     /// What is done about answers that are slow or break, besides asking the next candidate. Default: nothing.
@@ -124,6 +128,23 @@ pub enum BuildFault {
         pattern: String,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// A pattern has one strategy by a route and another one by another route, or by itself.
+    #[error(
+        "the route to `{provider}` orders `{pattern}` by `{strategy}`, {} by `{other}`; a model is ordered by one",
+        ByWhom(.by)
+    )]
+    TwoStrategies {
+        /// The pattern.
+        pattern: String,
+        /// The later route's provider.
+        provider: String,
+        /// What it says.
+        strategy: Strategy,
+        /// The provider of the other route. `None`: it is said of the pattern itself.
+        by: Option<String>,
+        /// What that says.
+        other: Strategy,
     },
     /// An alias cannot be used.
     #[error("alias `{alias}`: {problem}")]
@@ -207,6 +228,7 @@ enum Reading<'a> {
 }
 
 struct DidYouMean<'a>(&'a [String]);
+struct ByWhom<'a>(&'a Option<String>);
 
 // === impl Route ===
 
@@ -221,6 +243,7 @@ impl Route {
             enabled: true,
             fidelity: None,
             weight: 1,
+            strategy: None,
             options: RouteOptions::default(),
             context: None,
         }
@@ -257,7 +280,8 @@ impl RouteTable {
         };
         table.read_routes(&routes, &mut faults);
         table.aliases = alias::resolve(aliases, &table, &mut faults);
-        table.strategies = Strategies::new(strategies, &mut faults);
+        table.strategies =
+            Strategies::new(strategies::with_routes(strategies, &routes, &mut faults), &mut faults);
         if faults.is_empty() { Ok(table) } else { Err(BuildError { faults }) }
     }
 
@@ -732,6 +756,15 @@ impl fmt::Display for BuildError {
 }
 
 impl std::error::Error for BuildError {}
+
+impl fmt::Display for ByWhom<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(provider) => write!(f, "the one to `{provider}`"),
+            None => f.write_str("its own entry"),
+        }
+    }
+}
 
 impl fmt::Display for DidYouMean<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

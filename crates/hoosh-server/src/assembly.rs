@@ -34,6 +34,7 @@ pub(crate) struct Before<'a> {
 const INDIFFERENT: &[&str] = &[
     "api_key",
     "weight",
+    "strategy",
     "max_concurrent",
     "max_concurrent_per_model",
     "max_waiting",
@@ -111,6 +112,7 @@ pub(crate) fn router_after(config: &Config, before: Option<Before<'_>>) -> Resul
             enabled: provider.enabled,
             fidelity: provider.lossy,
             weight: provider.weight,
+            strategy: provider.strategy,
             options: provider.options,
             context: context(config, provider),
             ..Route::to(name)

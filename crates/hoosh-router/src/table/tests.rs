@@ -465,6 +465,7 @@ impl Dice {
             enabled: self.below(6) > 0,
             fidelity: None,
             weight: 1,
+            strategy: None,
             options: RouteOptions::default(),
             context: None,
         }

@@ -668,6 +668,14 @@ pub(crate) const KEYS: &[Key] = &[
               `least_busy`. 0: only when no other can answer.",
     },
     Key {
+        path: "providers[].strategy",
+        kind: Kind::Strategy,
+        default: Fallback::Open("the strategy of `[strategies]` or `[server]`"),
+        doc: "Order among providers of equal priority for the models that its patterns match, of all who have them: it is \
+              `[strategies]` for each pattern in `models`, and the most specific that matches counts. Two providers, or one and \
+              `[strategies]`, that give one pattern two strategies are a fault. A provider that is not `enabled` says nothing.",
+    },
+    Key {
         path: "providers[].stream_window_secs",
         kind: Kind::Seconds { zero: true },
         default: Fallback::Time(Duration::ZERO),

@@ -494,6 +494,7 @@ impl Reader<'_> {
             lossy: section.fidelity("lossy"),
             cache_ttl: section.time("cache_ttl_secs"),
             weight: section.whole("weight").and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
+            strategy: section.strategy("strategy"),
             options: RouteOptions {
                 stream_window: section.time("stream_window_secs").unwrap_or_default(),
                 hedges: section.switch("hedge").unwrap_or_default(),
