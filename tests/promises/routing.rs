@@ -538,6 +538,44 @@ async fn a_stream_that_breaks_within_its_window_is_taken_over_in_silence() {
 }
 
 #[tokio::test]
+async fn a_stream_that_breaks_within_its_first_events_is_taken_over_in_silence() {
+    let (sick, well) = (Upstream::start().await, Upstream::start().await);
+    let hoosh = before(&[&sick, &well], "stream_window_events = 3", "").await;
+    let word = |word: &str| chunk(&format!(r#"{{"content":"{word}"}}"#));
+    let spaced = |pieces: &[String], end| {
+        let pause = Duration::from_millis(100);
+        Script::Stream(pieces.iter().map(|piece| (pause, piece.clone().into_bytes())).collect(), end)
+    };
+    well.always(Script::stream([word("Paris"), finish("stop"), sse("[DONE]")]));
+    for path in [CHAT, "/v1/messages"] {
+        let body = chat_body("m", true).replacen('{', "{\"max_tokens\":9,", 1);
+        // Two have come: nobody has seen them.
+        sick.always(spaced(&[word("Be"), word("r")], End::Cut));
+        let response = hoosh.post(path, body.clone()).await;
+        assert_eq!(header(&response, "x-hoosh-attempts"), "2", "{path}");
+        let text = response.text().await.unwrap();
+        assert!(text.contains("Paris") && !text.contains("Be"), "{text}");
+        // With the third they are given out, and a failure is one for the client.
+        sick.always(spaced(&[word("Ber"), word("l"), word("in"), word("!")], End::Cut));
+        let response = hoosh.post(path, body.clone()).await;
+        assert_eq!(header(&response, "x-hoosh-attempts"), "1", "{path}");
+        let text = response.text().await.unwrap();
+        assert!(text.contains("Ber") && text.contains("error") && !text.contains("Paris"), "{text}");
+        // One that has fewer is whole.
+        sick.always(Script::stream([word("Rome"), finish("stop"), sse("[DONE]")]));
+        let text = hoosh.post(path, body).await.text().await.unwrap();
+        assert!(text.contains("Rome"), "{text}");
+    }
+    // The sooner of both counts.
+    let keys = "stream_window_events = 100\nstream_window_secs = 0.15";
+    let hoosh = before(&[&sick, &well], keys, "").await;
+    sick.always(spaced(&[word("B"), word("er"), word("l"), word("in"), word("!")], End::Cut));
+    let response = hoosh.post(CHAT, chat_body("m", true)).await;
+    assert_eq!(header(&response, "x-hoosh-attempts"), "1");
+    assert!(response.text().await.unwrap().contains("error"));
+}
+
+#[tokio::test]
 async fn one_that_is_slower_than_usual_is_not_waited_for_alone() {
     let (slow, well) = (Upstream::start().await, Upstream::start().await);
     let provider = |name: &str, upstream: &Upstream, priority: u32| {

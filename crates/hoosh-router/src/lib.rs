@@ -81,7 +81,7 @@ pub use breaker::{BreakerPolicy, RestReason};
 pub use failover::{Failover, Step};
 pub use health::{Attempt, EndpointHealth, Health, HealthChange, HealthProbe, HealthState, Watch};
 pub use hedge::{Hedging, LetGo};
-pub use hold::{until_output, until_proven};
+pub use hold::{Holding, StreamWindow, until_output, until_proven};
 pub use near::near;
 pub use plan::{Candidate, Naming, Object, Objection, PassedOver, Plan, Query, Resting, Seen, Way, Why};
 pub use queue::{

@@ -10,7 +10,6 @@ mod strategies;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hoosh_core::pattern::{self, Index, Specificity};
 use hoosh_core::{ContextRule, Fidelity, LlmProvider, NoRoute, OnUnpriced, PriceTable};
@@ -21,6 +20,7 @@ use self::strategies::Strategies;
 use crate::breaker::Verdict;
 use crate::filter::{self, Pricing};
 use crate::health::{Health, Host};
+use crate::hold::StreamWindow;
 use crate::near::near;
 use crate::plan::{Candidate, Naming, Object, Objection, PassedOver, Plan, Query, Resting, Seen, Way, Why};
 use crate::random::Seed;
@@ -73,7 +73,7 @@ pub struct Route {
 pub struct RouteOptions {
     /// How long a stream is held back from its first output on, so that a failure in that time is one for the next
     /// candidate. Default: not at all.
-    pub stream_window: Duration,
+    pub stream_window: StreamWindow,
     /// Whether the next candidate is asked too when an answer takes longer to begin than nearly all before it (see
     /// [`Hedging`](crate::Hedging)). Default: no, since such a call may be paid for twice.
     pub hedges: bool,

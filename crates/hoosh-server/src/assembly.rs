@@ -41,6 +41,7 @@ const INDIFFERENT: &[&str] = &[
     // Both who are asked could have been asked alone, and who may give an answer late has given one all the same.
     "hedge",
     "stream_window_secs",
+    "stream_window_events",
     // What two have written is not kept. `continue_streams` stays: its streams are translated.
     "prefill",
     "rate_limit_rpm",

@@ -683,6 +683,14 @@ pub(crate) const KEYS: &[Key] = &[
               next provider and the client does not see it. Every streamed answer begins that much later.",
     },
     Key {
+        path: "providers[].stream_window_events",
+        kind: Kind::Whole { min: 0, max: limits::STREAM_WINDOW_EVENTS_MAX },
+        default: Fallback::Whole(0),
+        doc: "The same until so many events with output have come, the first among them, however long they take; with \
+              `stream_window_secs` until the sooner of both. Most providers send an event for each token. 0: the time alone \
+              decides. More than 1 MiB of a stream is held back by neither.",
+    },
+    Key {
         path: "providers[].hedge",
         kind: Kind::Switch,
         default: Fallback::Switch(false),
