@@ -271,6 +271,41 @@ async fn a_longer_model_is_asked_where_one_is_named() {
 }
 
 #[tokio::test]
+async fn a_call_that_must_stay_where_the_only_model_is_too_short_is_told_so_or_has_a_longer_one() {
+    let (small, remote, large) = (Upstream::start().await, Upstream::start().await, Upstream::start().await);
+    for upstream in [&remote, &large] {
+        upstream.always(Script::json(completion("hi")));
+    }
+    let config = at("small", &small.url(), "local = true\ncontext_window_tokens = 400")
+        + &at("remote", &remote.url(), "local = false\npriority = 90");
+    let post = async |hoosh: &Hoosh, path: &str, body: &Value| {
+        let request = client().post(hoosh.url(path)).header("x-hoosh-privacy", "local");
+        request.header("content-type", "application/json").body(body.to_string()).send().await.unwrap()
+    };
+    let hoosh = Hoosh::start(&config).await;
+    let response = post(&hoosh, "/v1/chat/completions", &chat(8)).await;
+    assert_eq!(response.status(), 400);
+    let error = json(response).await["error"].clone();
+    assert_eq!(error["code"], "context_length_exceeded");
+    assert!(error["message"].as_str().unwrap().contains("reads at most 400"), "{error}");
+    let body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "word ".repeat(800)}]});
+    let response = post(&hoosh, "/v1/messages", &body).await;
+    assert_eq!(response.status(), 400);
+    let error = json(response).await["error"].clone();
+    assert_eq!(error["type"], "invalid_request_error");
+    assert!(error["message"].as_str().unwrap().contains("reads at most 400"), "{error}");
+    assert!(small.requests("/completions").is_empty() && remote.requests("/completions").is_empty());
+
+    // The longer one must be here too.
+    let large = at("large", &large.url(), "local = true").replace("[\"*\"]", "[\"long\"]");
+    let names = "[routing]\ncontext_fallback = [\"remote/m\", \"long\"]\n";
+    let hoosh = Hoosh::start(&(config.replace("\"*\"", "\"m\"") + &large + names)).await;
+    let response = post(&hoosh, "/v1/chat/completions", &chat(8)).await;
+    assert_eq!((response.status().as_u16(), header(&response, "x-hoosh-model")), (200, "long"));
+    assert!(remote.requests("/completions").is_empty());
+}
+
+#[tokio::test]
 async fn a_prompt_that_is_counted_for_its_cost_is_too_long_and_no_missing_model() {
     let upstream = Upstream::start().await;
     upstream.always(Script::json(completion("hi")));

@@ -157,7 +157,9 @@ async fn the_same_prices_choose_the_cheapest_and_hold_the_limit_of_a_call() {
     };
     // About 500 tokens of answer.
     assert_eq!(ask("0.01").await.status(), 200);
-    assert_eq!(ask("0.001").await.status(), 404);
+    let refused = ask("0.001").await;
+    assert_eq!(refused.status(), 400);
+    assert_eq!(json(refused).await["error"]["code"], "conditions_not_met");
 }
 
 #[tokio::test]

@@ -105,7 +105,7 @@ async fn a_call_that_moves_on_is_told_step_by_step() {
     assert_eq!((&completed["dialect"], &completed["provider"]), (&"openai_chat".into(), &"well".into()));
     assert!(completed["prompt_tokens"].is_u64() && completed["duration_ms"].is_u64(), "{completed}");
 
-    metric(&hoosh, r#"hoosh_attempts_failed_total{provider="sick",kind="failed"} 1"#).await;
+    metric(&hoosh, r#"hoosh_attempts_failed_total{provider="sick",kind="failed",asked="true"} 1"#).await;
     let calls = r#"hoosh_calls_total{outcome="answered",dialect="openai_chat",provider="well"} 1"#;
     metric(&hoosh, calls).await;
 }
@@ -160,6 +160,8 @@ async fn a_call_in_line_is_told_when_it_waits_and_when_it_gets_in() {
     assert_eq!(queued["request_id"], admitted["request_id"]);
     assert!(admitted["waited_ms"].as_u64().unwrap() >= 200, "{admitted}");
     assert_eq!(refused["kind"], "queue_full", "the third has no place in line");
+    // Nobody was asked in it, which is no failure of the provider's.
+    metric(&hoosh, r#"hoosh_attempts_failed_total{provider="up",kind="queue_full",asked="false"} 1"#).await;
 }
 
 #[tokio::test]

@@ -215,7 +215,7 @@ async fn a_refused_call_has_a_decision_too_and_a_new_configuration_may_admit_it(
     let hoosh = Hoosh::start(&config).await;
     let body = chat_body("m", false).replacen('{', "{\"max_tokens\":11,", 1);
     let refused = hoosh.post("/v1/chat/completions", body).await;
-    assert_eq!(refused.status(), 404);
+    assert_eq!(refused.status(), 400);
     let name = header(&refused, "x-hoosh-decision").to_owned();
     let shown = json(hoosh.get(&format!("/v1/decisions/{name}")).await).await;
     let passed = &shown["passed_over"][0];

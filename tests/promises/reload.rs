@@ -287,10 +287,10 @@ async fn cached_answers_stay_as_long_as_they_could_be_given() {
     hoosh.configure(&config("[routing]\nretries = 2\n"));
     assert_eq!(reload(&hoosh).await.0, 200);
     assert_eq!(cache().await, "hit");
-    let keys = "hedge = true\nmax_concurrent = 5\nmax_concurrent_per_model = 3\nmax_waiting = 9\nstream_window_secs = 1\nprefill = true";
+    let keys = "hedge = true\nmax_concurrent = 5\nmax_concurrent_per_model = 3\nmax_waiting = 9\nstream_window_secs = 1\nstream_window_events = 3\nprefill = true";
     hoosh.configure(&config("").replace("[cache]", &format!("{keys}\n[cache]")));
     let (status, told) = reload(&hoosh).await;
-    assert_eq!((status, told["changed"].as_array().map(Vec::len)), (200, Some(7)), "{told}");
+    assert_eq!((status, told["changed"].as_array().map(Vec::len)), (200, Some(8)), "{told}");
     assert_eq!(cache().await, "hit", "who answers is the same");
     hoosh.configure(&config("[aliases]\nm = \"up/n\"\n"));
     assert_eq!(reload(&hoosh).await.0, 200);

@@ -36,6 +36,33 @@ fn replay(decisions: &str, config: &str, arguments: &[&str]) -> (Option<i32>, St
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
+#[test]
+fn what_explain_tells_a_program_is_a_line_to_replay() {
+    let config = |first: &str, second: &str| {
+        at(first, "http://127.0.0.1:9", "priority = 1") + &at(second, "http://127.0.0.1:9", "priority = 2")
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hoosh.toml");
+    std::fs::write(&file, config("one", "two")).unwrap();
+    let explained = finished(&["explain", "--model", "m", "--json", "--config", file.to_str().unwrap()]);
+    let line = String::from_utf8(explained.stdout).unwrap();
+    assert_eq!(line.lines().count(), 1, "{line}");
+    let piped = |config: &str| {
+        std::fs::write(&file, config).unwrap();
+        let mut replay = std::process::Command::new(testkit::binary());
+        replay.args(["replay", "-", "--config", file.to_str().unwrap()]).env_clear();
+        let replay = replay.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut replay = replay.spawn().unwrap();
+        std::io::Write::write_all(&mut replay.stdin.take().unwrap(), line.as_bytes()).unwrap();
+        let output = replay.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, told) = piped(&config("one", "two"));
+    assert!(code == Some(0) && told.contains("1 call: 0 would go elsewhere"), "{told}");
+    let (code, told) = piped(&config("two", "one"));
+    assert!(code == Some(1) && told.contains("1 would go elsewhere"), "{told}");
+}
+
 #[tokio::test]
 async fn calls_that_would_go_elsewhere_are_told() {
     let (one, two) = (Upstream::start().await, Upstream::start().await);

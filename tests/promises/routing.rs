@@ -155,6 +155,67 @@ async fn models_have_the_strategy_of_the_most_specific_pattern_and_an_alias_that
 }
 
 #[tokio::test]
+async fn a_provider_gives_its_models_a_strategy_and_two_cannot_give_one_pattern_two() {
+    let (one, two) = (Upstream::start().await, Upstream::start().await);
+    let upstreams = [&one, &two];
+    upstreams.iter().for_each(|upstream| upstream.always(Script::json(completion("hi"))));
+    let routes = |first: &str, second: &str, rest: &str| {
+        let at = |name: &str, upstream: &Upstream, models: &str, keys: &str| {
+            at(name, &upstream.url(), &format!("priority = 1\n{keys}")).replace("[\"*\"]", models)
+        };
+        at("a", &one, "[\"turn*\", \"m\"]", first)
+            + &at("b", &two, "[\"turn*\", \"m\", \"turn-alone\"]", second)
+            + rest
+    };
+    let config = routes(
+        "strategy = \"round_robin\"",
+        "",
+        "[strategies]\n\"turn-alone\" = \"direct\"\nm = \"round_robin\"\n",
+    );
+    let hoosh = Hoosh::start(&config).await;
+    let asked = async |model: &str| {
+        let response = hoosh.post(CHAT, chat_body(model, false)).await;
+        (response.status().as_u16(), header(&response, "x-hoosh-provider").to_owned())
+    };
+    for (model, providers) in [("turn-x", ["a", "b"]), ("m", ["a", "b"]), ("turn-alone", ["b", "b"])] {
+        for provider in providers {
+            assert_eq!(asked(model).await, (200, provider.to_owned()), "{model}");
+        }
+    }
+    two.always(Script::status(500, "{}"));
+    assert_eq!(asked("turn-alone").await.0, 502, "its own entry counts before the wider pattern of a route");
+    assert_eq!((asked("turn-x").await.0, asked("turn-x").await.0), (200, 200));
+
+    let told = |config: &str| {
+        hoosh.configure(config);
+        let output = hoosh.command(&["config", "check"]);
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let two = routes("strategy = \"round_robin\"", "strategy = \"cheapest\"", "");
+    let (code, text) = told(&two);
+    assert_eq!(code, Some(64), "{text}");
+    let line = |nth: usize| {
+        let lines = two.lines().enumerate().filter(|(_, line)| line.starts_with("strategy"));
+        // Behind `[server]`, bind and port.
+        lines.map(|(at, _)| at + 4).nth(nth).unwrap()
+    };
+    let fault = format!(
+        "other.toml:{}: providers.b.strategy: the route to `b` orders `turn*` by `cheapest`, the one to `a` by `round_robin`",
+        line(1)
+    );
+    assert!(
+        text.contains(&fault) && text.contains(&format!("(the other: other.toml:{})", line(0))),
+        "{text}"
+    );
+    let (code, text) = told(&routes("strategy = \"cheapest\"", "", "[strategies]\nm = \"direct\"\n"));
+    assert!(
+        code == Some(64)
+            && text.contains("its own entry by `direct`; a model is ordered by one (the other: other.toml:"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
 async fn what_the_caller_did_wrong_makes_nobody_sick() {
     let upstream = Upstream::start().await;
     let hoosh = before(&[&upstream], "", "failures = 2").await;
@@ -332,10 +393,10 @@ async fn what_is_here_goes_by_the_address_and_by_what_is_said() {
     let here = upstream.url();
     for (kind, url, local, expect) in [
         ("vllm", here.as_str(), "", 200),
-        ("vllm", &here, "local = false", 404),
-        ("openai_compatible", &here, "", 404),
+        ("vllm", &here, "local = false", 400),
+        ("openai_compatible", &here, "", 400),
         ("openai_compatible", &here, "local = true", 200),
-        ("vllm", "http://gpu.example.com", "", 404),
+        ("vllm", "http://gpu.example.com", "", 400),
     ] {
         let provider = at("up", url, local).replace("openai_compatible", kind);
         let hoosh = Hoosh::start(&provider).await;
@@ -474,6 +535,44 @@ async fn a_stream_that_breaks_within_its_window_is_taken_over_in_silence() {
     let begun = start.elapsed();
     assert!((350..600).contains(&(begun.as_millis() as u64)), "{begun:?}");
     assert!(response.text().await.unwrap().ends_with("data: [DONE]\n\n"));
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_within_its_first_events_is_taken_over_in_silence() {
+    let (sick, well) = (Upstream::start().await, Upstream::start().await);
+    let hoosh = before(&[&sick, &well], "stream_window_events = 3", "").await;
+    let word = |word: &str| chunk(&format!(r#"{{"content":"{word}"}}"#));
+    let spaced = |pieces: &[String], end| {
+        let pause = Duration::from_millis(100);
+        Script::Stream(pieces.iter().map(|piece| (pause, piece.clone().into_bytes())).collect(), end)
+    };
+    well.always(Script::stream([word("Paris"), finish("stop"), sse("[DONE]")]));
+    for path in [CHAT, "/v1/messages"] {
+        let body = chat_body("m", true).replacen('{', "{\"max_tokens\":9,", 1);
+        // Two have come: nobody has seen them.
+        sick.always(spaced(&[word("Be"), word("r")], End::Cut));
+        let response = hoosh.post(path, body.clone()).await;
+        assert_eq!(header(&response, "x-hoosh-attempts"), "2", "{path}");
+        let text = response.text().await.unwrap();
+        assert!(text.contains("Paris") && !text.contains("Be"), "{text}");
+        // With the third they are given out, and a failure is one for the client.
+        sick.always(spaced(&[word("Ber"), word("l"), word("in"), word("!")], End::Cut));
+        let response = hoosh.post(path, body.clone()).await;
+        assert_eq!(header(&response, "x-hoosh-attempts"), "1", "{path}");
+        let text = response.text().await.unwrap();
+        assert!(text.contains("Ber") && text.contains("error") && !text.contains("Paris"), "{text}");
+        // One that has fewer is whole.
+        sick.always(Script::stream([word("Rome"), finish("stop"), sse("[DONE]")]));
+        let text = hoosh.post(path, body).await.text().await.unwrap();
+        assert!(text.contains("Rome"), "{text}");
+    }
+    // The sooner of both counts.
+    let keys = "stream_window_events = 100\nstream_window_secs = 0.15";
+    let hoosh = before(&[&sick, &well], keys, "").await;
+    sick.always(spaced(&[word("B"), word("er"), word("l"), word("in"), word("!")], End::Cut));
+    let response = hoosh.post(CHAT, chat_body("m", true)).await;
+    assert_eq!(header(&response, "x-hoosh-attempts"), "1");
+    assert!(response.text().await.unwrap().contains("error"));
 }
 
 #[tokio::test]

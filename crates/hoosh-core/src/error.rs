@@ -90,6 +90,15 @@ pub enum NoRouteCause {
     },
     /// What the request holds alone, its length included: no model of them takes it.
     Unable,
+    /// The tokens that it asks for alone: no route of them allows as many.
+    OverLimit {
+        /// Tokens asked for.
+        asked: u64,
+        /// The most that any of them allows.
+        limit: u64,
+    },
+    /// The call's own conditions, on where it may go and what it may cost: nobody left meets them.
+    Conditions,
 }
 
 /// A caller that is over a limit of its own.
@@ -260,6 +269,18 @@ impl From<&NoRoute> for Problem {
             NoRouteCause::Unable => {
                 let message = format!("no provider of `{model}` takes what the request holds{considered}");
                 return Self::new(ProblemKind::InvalidRequest, "invalid_request", message);
+            }
+            // As OpenAI answers a `max_tokens` above a model's: 400 with the field.
+            NoRouteCause::OverLimit { asked, limit } => {
+                let message = format!(
+                    "{asked} tokens of answer are asked for, and `{model}` may give at most {limit} here{considered}"
+                );
+                let problem = Self::new(ProblemKind::InvalidRequest, "invalid_value", message);
+                return Self { param: Some("max_tokens".to_owned()), ..problem };
+            }
+            NoRouteCause::Conditions => {
+                let message = format!("no provider of `{model}` meets the call's own conditions{considered}");
+                return Self::new(ProblemKind::InvalidRequest, "conditions_not_met", message);
             }
         }
         let mut message = no_route.to_string();
@@ -466,6 +487,11 @@ mod tests {
         assert_eq!(long.message, says);
         let unable = problem(NoRouteCause::Unable);
         assert_eq!((unable.kind, &*unable.code), (ProblemKind::InvalidRequest, "invalid_request"));
+        let over = problem(NoRouteCause::OverLimit { asked: 9, limit: 1 });
+        assert_eq!((over.kind, over.param.as_deref()), (ProblemKind::InvalidRequest, Some("max_tokens")));
+        assert!(over.message.starts_with("9 tokens of answer are asked for, and `m` may give at most 1"));
+        let barred = problem(NoRouteCause::Conditions);
+        assert_eq!((barred.kind, &*barred.code), (ProblemKind::InvalidRequest, "conditions_not_met"));
         assert_eq!(problem(NoRouteCause::Model).kind, ProblemKind::NotFound);
     }
 }

@@ -56,6 +56,10 @@ pub const STREAM_EVENT_BYTES_MAX: usize = 16 << 20;
 /// Until then a failure is invisible to the client because the next candidate can still answer.
 pub const STREAM_HOLD_BYTES_MAX: usize = 1 << 20;
 
+/// Most events that a route may hold a stream back for: 10,000, more than an answer has that is read while it is written. Their
+/// bytes are bounded apart, by [`STREAM_HOLD_BYTES_MAX`].
+pub const STREAM_WINDOW_EVENTS_MAX: u64 = 10_000;
+
 /// Candidates tried for one call: 8. More would only turn one slow failure into a slower one.
 pub const ATTEMPTS_MAX: usize = 8;
 

@@ -461,9 +461,9 @@ fn word(error: &HooshError) -> &'static str {
     match error {
         HooshError::InvalidRequest(_) => "invalid_request",
         HooshError::NoRoute(no_route) => match no_route.cause {
-            NoRouteCause::Model => "no_route",
+            NoRouteCause::Model | NoRouteCause::Conditions => "no_route",
             NoRouteCause::TooLong { .. } => FailureKind::ContextLength.as_str(),
-            NoRouteCause::Unable => "invalid_request",
+            NoRouteCause::Unable | NoRouteCause::OverLimit { .. } => "invalid_request",
         },
         HooshError::Refused(_) => "refused",
         HooshError::Limited(_) => FailureKind::RateLimited.as_str(),

@@ -243,7 +243,7 @@ impl Gateway {
         // What was edited for a candidate serves for its next try too.
         let edits = Edits::default();
         let mut asked = match decision.plan.is_empty() {
-            true => Err(self.nobody(call, &decision.plan, lost).await),
+            true => Err(self.nobody(call, &query, &decision.plan, lost).await),
             false => {
                 self.hold(call, &decision.plan, settlement).await?;
                 let first = self.attempt(call, &decision, &budget, &edits, settlement).await;
@@ -414,7 +414,7 @@ impl Gateway {
     }
 
     /// Why nobody can be asked. Only then are the names looked up that there are.
-    async fn nobody(&self, call: &Call, plan: &Plan, lost: Lost) -> HooshError {
+    async fn nobody(&self, call: &Call, query: &Query<'_>, plan: &Plan, lost: Lost) -> HooshError {
         let model = &call.head.model;
         if let Some(refusal) = admission::none_allowed(call, &plan.passed_over) {
             return refusal.into();
@@ -423,7 +423,7 @@ impl Gateway {
         if !lost.is_empty() {
             return HooshError::Lossy(lost);
         }
-        match plan.clone().or_nobody(model, Vec::new) {
+        match plan.clone().or_nobody(query, Vec::new) {
             Err(no_route) if no_route.cause != NoRouteCause::Model => no_route.into(),
             Err(no_route) => {
                 let listed = self.models().await;
@@ -455,7 +455,7 @@ impl Gateway {
             return Err(HooshError::Lossy(lost));
         }
         let near = || self.router.near(query.model);
-        decision.plan.clone().or_nobody(query.model, near).map_err(HooshError::from).map(|_| decision)
+        decision.plan.clone().or_nobody(&query, near).map_err(HooshError::from).map(|_| decision)
     }
 
     /// The pools that calls are held to, if there are any.

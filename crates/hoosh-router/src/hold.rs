@@ -11,6 +11,24 @@ use hoosh_core::limits::STREAM_HOLD_BYTES_MAX;
 use hoosh_core::{EventStream, StreamEvent, UpstreamFailure};
 use tokio::time::{Instant, timeout_at};
 
+/// How long a stream is held back from its first output on: until either has come. Default: not at all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamWindow {
+    /// This long. Zero: the events alone decide.
+    pub time: Duration,
+    /// Until so many events with output, the first among them. 0: the time alone decides.
+    pub events: u32,
+}
+
+/// How far a stream is in its window.
+#[derive(Debug)]
+pub struct Holding {
+    window: StreamWindow,
+    /// When it is over by time, once there was output.
+    until: Option<Instant>,
+    outputs: u64,
+}
+
 /// Waits for the first event with output, and gives back the stream with nothing lost.
 ///
 /// Vendors still report overload behind the envelope, so an envelope is no answer yet. Events without output are held
@@ -28,11 +46,12 @@ use tokio::time::{Instant, timeout_at};
 /// Dropping the future drops the stream, which cancels the call at the provider. How long it may stay silent is up to
 /// the provider's own limits.
 pub async fn until_output(stream: EventStream) -> Result<EventStream, UpstreamFailure> {
-    until_proven(stream, Duration::ZERO).await
+    until_proven(stream, StreamWindow::default()).await
 }
 
 /// The same, and holds back what comes within `window` of the first output too, so that a failure in that time stays
-/// invisible. Every answer is that much later, unless it ends sooner.
+/// invisible. Every answer is that much later, unless it ends sooner; past [`STREAM_HOLD_BYTES_MAX`] it is over whatever it
+/// says.
 ///
 /// # Errors
 ///
@@ -41,25 +60,17 @@ pub async fn until_output(stream: EventStream) -> Result<EventStream, UpstreamFa
 /// # Cancel safety
 ///
 /// As for [`until_output`].
-pub async fn until_proven(stream: EventStream, window: Duration) -> Result<EventStream, UpstreamFailure> {
+pub async fn until_proven(stream: EventStream, window: StreamWindow) -> Result<EventStream, UpstreamFailure> {
     let EventStream { mut events, notes, origin, limits } = stream;
     let mut held = Vec::new();
-    let (mut held_bytes, mut proven_at) = (0, None);
+    let (mut held_bytes, mut holding) = (0, Holding::new(window));
     let rest = loop {
-        let next = match proven_at {
-            None => events.next().await,
-            Some(at) => match timeout_at(at, events.next()).await {
-                Ok(next) => next,
-                Err(_) => break Some(events),
-            },
-        };
+        let Some(next) = holding.within(events.next()).await else { break Some(events) };
         let Some(event) = next.transpose()? else { break None };
-        held_bytes += bytes(&event) + if proven_at.is_some() { event.content_bytes() } else { 0 };
-        if event.is_output() && proven_at.is_none() {
-            proven_at = Some(Instant::now() + window);
-        }
+        held_bytes += bytes(&event) + if holding.has_output() { event.content_bytes() } else { 0 };
+        holding.saw(u64::from(event.is_output()));
         held.push(event);
-        if held_bytes > STREAM_HOLD_BYTES_MAX || (proven_at.is_some() && window.is_zero()) {
+        if held_bytes > STREAM_HOLD_BYTES_MAX || holding.is_over() {
             break Some(events);
         }
     };
@@ -85,6 +96,64 @@ fn bytes(event: &StreamEvent) -> usize {
         _ => 0,
     };
     size_of::<StreamEvent>() + more
+}
+
+// === impl StreamWindow ===
+
+impl StreamWindow {
+    /// Whether the first output is its end.
+    pub fn is_empty(self) -> bool {
+        match self.events {
+            0 => self.time.is_zero(),
+            events => events == 1,
+        }
+    }
+}
+
+impl From<Duration> for StreamWindow {
+    fn from(time: Duration) -> Self {
+        Self { time, events: 0 }
+    }
+}
+
+// === impl Holding ===
+
+impl Holding {
+    /// At the beginning of a stream.
+    pub fn new(window: StreamWindow) -> Self {
+        Self { window, until: None, outputs: 0 }
+    }
+
+    /// What comes next, unless the time is over first: `None`.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `next`.
+    pub async fn within<T>(&self, next: impl Future<Output = T>) -> Option<T> {
+        match self.until {
+            None => Some(next.await),
+            Some(until) => timeout_at(until, next).await.ok(),
+        }
+    }
+
+    /// So many events with output have come now.
+    pub fn saw(&mut self, outputs: u64) {
+        if outputs > 0 && self.outputs == 0 {
+            self.until = (!self.window.time.is_zero()).then(|| Instant::now() + self.window.time);
+        }
+        self.outputs += outputs;
+    }
+
+    /// Whether there was output.
+    pub fn has_output(&self) -> bool {
+        self.outputs > 0
+    }
+
+    /// Whether the window is over by what has come.
+    pub fn is_over(&self) -> bool {
+        let is_full = self.window.events > 0 && self.outputs >= u64::from(self.window.events);
+        self.has_output() && (self.window.is_empty() || is_full)
+    }
 }
 
 // === impl Replay ===
@@ -189,7 +258,8 @@ mod tests {
             item
         };
         let broken = failure(FailureKind::Broken);
-        let window = Duration::from_millis(500);
+        let time = Duration::from_millis(500);
+        let window = StreamWindow::from(time);
         let early = stream::iter([Ok(text("hi"))]).chain(stream::once(after(400, Err(broken.clone()))));
         let held = until_proven(EventStream::new(early), window).await;
         assert_eq!(held.unwrap_err(), broken);
@@ -198,7 +268,7 @@ mod tests {
         let late = stream::iter([Ok(text("hi"))]).chain(stream::once(after(900, Err(broken.clone()))));
         let start = tokio::time::Instant::now();
         let held = until_proven(EventStream::new(late), window).await.unwrap();
-        assert_eq!(start.elapsed(), window);
+        assert_eq!(start.elapsed(), time);
         assert_eq!(held.events.collect::<Vec<_>>().await, [Ok(text("hi")), Err(broken)]);
 
         // One that ends sooner is not held longer.
@@ -206,5 +276,38 @@ mod tests {
         let start = tokio::time::Instant::now();
         assert!(until_proven(EventStream::new(short), window).await.is_ok());
         assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_of_events_is_over_with_the_last_of_them_or_with_its_time() {
+        // One output every 100 ms, and a break after five.
+        let slow = || {
+            let broken = stream::once(async { Err(failure(FailureKind::Broken)) });
+            stream::iter((0..5).map(|_| Ok(text("hi")))).chain(broken).then(|item| async move {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                item
+            })
+        };
+        for (millis, events, expect) in [
+            (0, 0, Ok(100)),
+            (0, 1, Ok(100)),
+            (0, 3, Ok(300)),
+            (0, 5, Ok(500)),
+            // The failure comes within it.
+            (0, 6, Err(600)),
+            (10_000, 1_000, Err(600)),
+            (150, 3, Ok(250)),
+            (250, 3, Ok(300)),
+            (150, 1, Ok(100)),
+        ] {
+            let window = StreamWindow { time: Duration::from_millis(millis), events };
+            let start = tokio::time::Instant::now();
+            let held = until_proven(EventStream::new(slow()), window).await;
+            let took = start.elapsed().as_millis();
+            assert_eq!(held.as_ref().map(|_| took).map_err(|_| took), expect, "{window:?}");
+            if let Ok(held) = held {
+                assert_eq!(held.events.collect::<Vec<_>>().await.len(), 6, "nothing is lost");
+            }
+        }
     }
 }

@@ -46,7 +46,7 @@
 //!
 //! Targets of an alias keep their order, unless it is a [`Group`] with a strategy of its own. Within a target the lower
 //! [`priority`](Route::priority) is asked first, and where that is equal the [`Strategy`] decides: the one for the most specific
-//! [pattern](RouterBuilder::strategy_for) that matches, else that of all. All are asked once before one is asked again, which the
+//! [pattern](RouterBuilder::strategy_for) that matches, a [route's](Route::strategy) among them, else that of all. All are asked once before one is asked again, which the
 //! [`RetryPolicy`] bounds.
 //!
 //! # Who is not asked?
@@ -81,7 +81,7 @@ pub use breaker::{BreakerPolicy, RestReason};
 pub use failover::{Failover, Step};
 pub use health::{Attempt, EndpointHealth, Health, HealthChange, HealthProbe, HealthState, Watch};
 pub use hedge::{Hedging, LetGo};
-pub use hold::{until_output, until_proven};
+pub use hold::{Holding, StreamWindow, until_output, until_proven};
 pub use near::near;
 pub use plan::{Candidate, Naming, Object, Objection, PassedOver, Plan, Query, Resting, Seen, Way, Why};
 pub use queue::{

@@ -259,10 +259,11 @@ impl Plan {
     /// # Errors
     ///
     /// It has nobody: with those passed over, or where there are none, the names that look like the one asked for.
-    pub fn or_nobody(self, model: &str, near: impl FnOnce() -> Vec<String>) -> Result<Self, NoRoute> {
+    pub fn or_nobody(self, query: &Query<'_>, near: impl FnOnce() -> Vec<String>) -> Result<Self, NoRoute> {
         if !self.is_empty() {
             return Ok(self);
         }
+        let model = query.model;
         let told = |passed: &PassedOver| {
             let provider = &passed.provider;
             // A name that leads elsewhere does not say which model it is.
@@ -274,7 +275,7 @@ impl Plan {
         };
         let considered: Vec<_> = self.passed_over.iter().map(told).collect();
         let near = if considered.is_empty() { near() } else { Vec::new() };
-        Err(NoRoute { model: model.to_owned(), considered, near, cause: cause(&self.passed_over) })
+        Err(NoRoute { model: model.to_owned(), considered, near, cause: cause(&self.passed_over, query) })
     }
 }
 
@@ -438,10 +439,11 @@ impl fmt::Display for Objection {
     }
 }
 
-/// Whether it is the request alone that stands against all who could be asked if the caller did not rule them out itself, by
-/// what it may cost, where it may go and what may be lost of it.
-fn cause(passed_over: &[PassedOver]) -> NoRouteCause {
-    let counts = |why: &&Objection| match why {
+/// What it is due to that nobody is left. What a request holds and asks for goes before the conditions that its caller set for it:
+/// those left by them could not take it either.
+fn cause(passed_over: &[PassedOver], query: &Query<'_>) -> NoRouteCause {
+    let objections = || passed_over.iter().map(|passed| &passed.why);
+    let held = |why: &&Objection| match why {
         Objection::OverLimit { .. } | Objection::Unable(_) | Objection::TooLong { .. } => true,
         Objection::Disabled
         | Objection::NotLocal
@@ -450,18 +452,30 @@ fn cause(passed_over: &[PassedOver]) -> NoRouteCause {
         | Objection::Unpriced
         | Objection::Lossy(_) => false,
     };
-    let objections = || passed_over.iter().map(|passed| &passed.why).filter(counts);
+    let is_condition = |why: &Objection| match why {
+        Objection::NotLocal | Objection::TooDear { .. } => true,
+        // Else it is the gateway that asks nobody without a price.
+        Objection::Unpriced => query.max_cost.is_some(),
+        _ => false,
+    };
     let lengths = || {
         objections().filter_map(|why| match why {
             Objection::TooLong { tokens, window } => Some((*window, *tokens)),
             _ => None,
         })
     };
-    let (all, long) = (objections().count(), lengths().count());
-    let unable = objections().filter(|why| matches!(why, Objection::Unable(_))).count();
-    match lengths().max() {
-        Some((window, tokens)) if long == all => NoRouteCause::TooLong { tokens, window },
-        _ if all > 0 && long + unable == all => NoRouteCause::Unable,
+    let limits = || {
+        objections().filter_map(|why| match why {
+            Objection::OverLimit { asked, limit } => Some((*limit, *asked)),
+            _ => None,
+        })
+    };
+    let all = objections().filter(held).count();
+    match (lengths().max(), limits().max()) {
+        (Some((window, tokens)), _) if lengths().count() == all => NoRouteCause::TooLong { tokens, window },
+        (_, Some((limit, asked))) if limits().count() == all => NoRouteCause::OverLimit { asked, limit },
+        _ if all > 0 => NoRouteCause::Unable,
+        _ if objections().any(is_condition) => NoRouteCause::Conditions,
         _ => NoRouteCause::Model,
     }
 }

@@ -10,7 +10,6 @@ mod strategies;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hoosh_core::pattern::{self, Index, Specificity};
 use hoosh_core::{ContextRule, Fidelity, LlmProvider, NoRoute, OnUnpriced, PriceTable};
@@ -21,6 +20,7 @@ use self::strategies::Strategies;
 use crate::breaker::Verdict;
 use crate::filter::{self, Pricing};
 use crate::health::{Health, Host};
+use crate::hold::StreamWindow;
 use crate::near::near;
 use crate::plan::{Candidate, Naming, Object, Objection, PassedOver, Plan, Query, Resting, Seen, Way, Why};
 use crate::random::Seed;
@@ -58,6 +58,10 @@ pub struct Route {
     /// How often it is taken beside others of its priority, where the strategy goes by weight. Default: 1. 0: only when no
     /// other can answer.
     pub weight: u32,
+    /// How candidates of equal priority are ordered for the names that its patterns match, all of them and not only this one. As
+    /// [`strategy_for`](crate::RouterBuilder::strategy_for) each of its patterns: the most specific that matches counts, and
+    /// of one pattern there is one strategy. Nothing is said by a route that is off. Default: nothing is said.
+    pub strategy: Option<Strategy>,
     /// What is done about prompts that are too long for its models. Default: nothing is said, and the provider refuses them.
     pub context: Option<Arc<ContextRule>>,
     /// What is done about answers that are slow or break, besides asking the next candidate. Default: nothing.
@@ -69,7 +73,7 @@ pub struct Route {
 pub struct RouteOptions {
     /// How long a stream is held back from its first output on, so that a failure in that time is one for the next
     /// candidate. Default: not at all.
-    pub stream_window: Duration,
+    pub stream_window: StreamWindow,
     /// Whether the next candidate is asked too when an answer takes longer to begin than nearly all before it (see
     /// [`Hedging`](crate::Hedging)). Default: no, since such a call may be paid for twice.
     pub hedges: bool,
@@ -124,6 +128,23 @@ pub enum BuildFault {
         pattern: String,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// A pattern has one strategy by a route and another one by another route, or by itself.
+    #[error(
+        "the route to `{provider}` orders `{pattern}` by `{strategy}`, {} by `{other}`; a model is ordered by one",
+        ByWhom(.by)
+    )]
+    TwoStrategies {
+        /// The pattern.
+        pattern: String,
+        /// The later route's provider.
+        provider: String,
+        /// What it says.
+        strategy: Strategy,
+        /// The provider of the other route. `None`: it is said of the pattern itself.
+        by: Option<String>,
+        /// What that says.
+        other: Strategy,
     },
     /// An alias cannot be used.
     #[error("alias `{alias}`: {problem}")]
@@ -207,6 +228,7 @@ enum Reading<'a> {
 }
 
 struct DidYouMean<'a>(&'a [String]);
+struct ByWhom<'a>(&'a Option<String>);
 
 // === impl Route ===
 
@@ -221,6 +243,7 @@ impl Route {
             enabled: true,
             fidelity: None,
             weight: 1,
+            strategy: None,
             options: RouteOptions::default(),
             context: None,
         }
@@ -257,7 +280,8 @@ impl RouteTable {
         };
         table.read_routes(&routes, &mut faults);
         table.aliases = alias::resolve(aliases, &table, &mut faults);
-        table.strategies = Strategies::new(strategies, &mut faults);
+        table.strategies =
+            Strategies::new(strategies::with_routes(strategies, &routes, &mut faults), &mut faults);
         if faults.is_empty() { Ok(table) } else { Err(BuildError { faults }) }
     }
 
@@ -334,7 +358,7 @@ impl RouteTable {
     /// that look like the one asked for.
     pub fn plan(&self, query: &Query<'_>, strategy: Strategy, moment: &Moment) -> Result<Plan, NoRoute> {
         let near = || self.near(query.model);
-        self.survey(query, strategy, moment, None).or_nobody(query.model, near)
+        self.survey(query, strategy, moment, None).or_nobody(query, near)
     }
 
     /// The same, but nobody is no error, and `object` may know of more that stands against somebody. It is asked before they are
@@ -374,7 +398,7 @@ impl RouteTable {
         let chosen = |alias: Option<&Alias>| self.strategy_of(query.model, alias).unwrap_or(strategy);
         let see = |provider: &Provider, model: &Arc<str>| known.see(&provider.name, model, moment.now);
         let near = || self.near(query.model);
-        self.decide(query, chosen, moment, object, see).or_nobody(query.model, near)
+        self.decide(query, chosen, moment, object, see).or_nobody(query, near)
     }
 
     fn decide(
@@ -732,6 +756,15 @@ impl fmt::Display for BuildError {
 }
 
 impl std::error::Error for BuildError {}
+
+impl fmt::Display for ByWhom<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(provider) => write!(f, "the one to `{provider}`"),
+            None => f.write_str("its own entry"),
+        }
+    }
+}
 
 impl fmt::Display for DidYouMean<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -34,12 +34,14 @@ pub(crate) struct Before<'a> {
 const INDIFFERENT: &[&str] = &[
     "api_key",
     "weight",
+    "strategy",
     "max_concurrent",
     "max_concurrent_per_model",
     "max_waiting",
     // Both who are asked could have been asked alone, and who may give an answer late has given one all the same.
     "hedge",
     "stream_window_secs",
+    "stream_window_events",
     // What two have written is not kept. `continue_streams` stays: its streams are translated.
     "prefill",
     "rate_limit_rpm",
@@ -111,6 +113,7 @@ pub(crate) fn router_after(config: &Config, before: Option<Before<'_>>) -> Resul
             enabled: provider.enabled,
             fidelity: provider.lossy,
             weight: provider.weight,
+            strategy: provider.strategy,
             options: provider.options,
             context: context(config, provider),
             ..Route::to(name)

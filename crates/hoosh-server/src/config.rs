@@ -175,6 +175,8 @@ pub struct Provider {
     pub cache_ttl: Option<Duration>,
     /// How often it is taken beside others, where the strategy goes by weight.
     pub weight: u32,
+    /// How those of equal priority are ordered for the models that its patterns match. `None`: it says nothing of that.
+    pub strategy: Option<Strategy>,
     /// What is done about its answers that are slow or break.
     pub options: RouteOptions,
     /// How many calls it and each of its models answer at once, and how many wait for that. `None`: as many as come.

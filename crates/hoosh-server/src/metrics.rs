@@ -37,7 +37,7 @@ impl Metrics {
         recorder.describe_counter(
             "hoosh_attempts_failed_total".into(),
             None,
-            "Attempts at providers that failed before their first output".into(),
+            "Attempts at providers that failed before their first output, and (asked=\"false\") those in which nobody was asked".into(),
         );
         recorder.describe_counter(
             "hoosh_breaker_opened_total".into(),
@@ -172,7 +172,13 @@ impl Observer for Metrics {
 
     fn attempt_failed(&self, attempt: &FailedAttempt<'_>) {
         let provider = attempt.candidate.provider.name().to_owned();
-        let labels = vec![Label::new("provider", provider), Label::new("kind", attempt.kind())];
+        // A line that is full or a prompt that is too long says nothing of the provider.
+        let asked = if attempt.was_asked { "true" } else { "false" };
+        let labels = vec![
+            Label::new("provider", provider),
+            Label::new("kind", attempt.kind()),
+            Label::new("asked", asked),
+        ];
         self.count("hoosh_attempts_failed_total", labels);
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -15,8 +14,8 @@ use hoosh_core::{
     ByteStream, EmbeddingEncoding, FidelityNote, Problem, UpstreamFailure, Usage, WireBody, WireRequest,
     limits, rate_limit,
 };
-use hoosh_router::Candidate;
-use tokio::time::{Instant, Sleep, sleep, timeout_at};
+use hoosh_router::{Candidate, Holding, StreamWindow};
+use tokio::time::{Sleep, sleep};
 
 use super::{Answer, AnswerBody, Lane};
 use crate::call::Call;
@@ -153,19 +152,18 @@ impl PassedStream {
 
     /// Reads until something of the answer has come, and for `window` from there on, so that a failure before that is
     /// nobody's but ours.
-    async fn hold(&mut self, call: &Call, model: &str, window: Duration) -> Result<(), UpstreamFailure> {
-        let (mut held, mut proven_at) = (0, None);
+    async fn hold(&mut self, call: &Call, model: &str, window: StreamWindow) -> Result<(), UpstreamFailure> {
+        let (mut held, mut holding) = (0, Holding::new(window));
         loop {
-            let next = match (self.bytes.as_mut(), proven_at) {
-                (None, _) => None,
-                (Some(bytes), None) => bytes.next().await,
-                (Some(bytes), Some(at)) => match timeout_at(at, bytes.next()).await {
-                    Ok(next) => next,
-                    Err(_) => return Ok(()),
+            let next = match self.bytes.as_mut() {
+                None => None,
+                Some(bytes) => match holding.within(bytes.next()).await {
+                    Some(next) => next,
+                    None => return Ok(()),
                 },
             };
             let Some(piece) = next else {
-                if proven_at.is_none() {
+                if !holding.has_output() {
                     return Err(DecodeError::Truncated.into());
                 }
                 // A short answer ends within the window.
@@ -175,31 +173,31 @@ impl PassedStream {
             };
             let piece = piece?;
             held += piece.len();
-            let (output, fault) = self.take(piece)?;
+            let (outputs, fault) = self.take(piece)?;
             if let Some(opening) = self.tap.missing_opening(&call.naming(), model) {
                 self.ready.push_front(opening.into());
             }
             match fault {
-                Some(fault) if !output || !window.is_zero() => return Err(fault.into()),
+                Some(fault) if outputs == 0 || !window.is_empty() => return Err(fault.into()),
                 // Output came first, in the same piece: too late to go elsewhere.
                 Some(fault) => self.note(fault),
                 None => {}
             }
-            if output && proven_at.is_none() {
-                proven_at = Some(Instant::now() + window);
-            }
-            let is_over = self.tap.is_done() || self.bytes.is_none();
-            if held > limits::STREAM_HOLD_BYTES_MAX || (proven_at.is_some() && (window.is_zero() || is_over))
+            holding.saw(outputs);
+            let has_ended = self.tap.is_done() || self.bytes.is_none();
+            if held > limits::STREAM_HOLD_BYTES_MAX
+                || holding.is_over()
+                || (holding.has_output() && has_ended)
             {
                 return Ok(());
             }
         }
     }
 
-    /// Takes one piece: whether it holds output, and what is wrong with its first wrong event.
-    fn take(&mut self, piece: Bytes) -> Result<(bool, Option<DecodeError>), UpstreamFailure> {
+    /// Takes one piece: how many of its events hold output, and what is wrong with its first wrong event.
+    fn take(&mut self, piece: Bytes) -> Result<(u64, Option<DecodeError>), UpstreamFailure> {
         self.ends.clear();
-        let (mut output, mut fault) = (false, None);
+        let (mut outputs, mut fault) = (0, None);
         let (tap, ends, hide) = (&mut self.tap, &mut self.ends, self.hide_usage);
         let framed = self.framer.push(&piece, |data, end| {
             let seen = match tap.event(data) {
@@ -210,14 +208,14 @@ impl PassedStream {
                 }
             };
             // Output behind a fault does not make the fault one that came after output.
-            output |= seen.output && fault.is_none();
+            outputs += u64::from(seen.output && fault.is_none());
             // Garbage, and what comes after it, is not shown.
             let garbage = matches!(fault, Some(DecodeError::Field(_)));
             ends.push((end, garbage || (hide && seen.usage_only)));
         });
         framed.map_err(|error| UpstreamFailure::from(DecodeError::from(error)))?;
         self.show_events(piece)?;
-        Ok((output, fault))
+        Ok((outputs, fault))
     }
 
     /// Makes the whole events of a piece ready, but for the hidden ones.

@@ -1,12 +1,12 @@
 //! Which models have a strategy of their own, by pattern.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use hoosh_core::pattern::{self, Index};
 
-use super::BuildFault;
+use super::{BuildFault, Route};
 use crate::strategy::Strategy;
 
 /// Strategies by pattern, in a form that finds the one of a name.
@@ -15,6 +15,40 @@ pub(super) struct Strategies {
     /// Each with its pattern, in the order they were given.
     all: Vec<(Arc<str>, Strategy)>,
     index: Index<usize>,
+}
+
+/// The strategies of patterns, and those that routes give theirs. What two say of one is a fault.
+pub(super) fn with_routes(
+    given: Vec<(String, Strategy)>,
+    routes: &[Route],
+    faults: &mut Vec<BuildFault>,
+) -> Vec<(String, Strategy)> {
+    let mut known: HashMap<String, (Strategy, Option<&str>)> =
+        given.iter().map(|(pattern, strategy)| (pattern.clone(), (*strategy, None))).collect();
+    let mut all = given;
+    for route in routes.iter().filter(|route| route.enabled) {
+        let Some(strategy) = route.strategy else { continue };
+        let every = ["*".to_owned()];
+        let patterns = if route.models.is_empty() { &every } else { route.models.as_slice() };
+        // A pattern that is none is told with the route.
+        for pattern in patterns.iter().filter(|pattern| pattern::fault(pattern).is_none()) {
+            match known.get(pattern) {
+                None => {
+                    known.insert(pattern.clone(), (strategy, Some(&route.provider)));
+                    all.push((pattern.clone(), strategy));
+                }
+                Some((other, by)) if *other != strategy => faults.push(BuildFault::TwoStrategies {
+                    pattern: pattern.clone(),
+                    provider: route.provider.clone(),
+                    strategy,
+                    by: by.map(str::to_owned),
+                    other: *other,
+                }),
+                Some(_) => {}
+            }
+        }
+    }
+    all
 }
 
 impl Strategies {
@@ -94,6 +128,45 @@ mod tests {
         let (first, _) = strategies(&[("?-b", Strategy::Direct), ("*-b", Strategy::Cheapest)]);
         assert_eq!(first.of("x-b").unwrap().1, Strategy::Direct);
         assert!(first.of("x").is_none());
+    }
+
+    #[test]
+    fn routes_give_theirs_and_no_pattern_has_two() {
+        let route = |provider: &str, models: &[&str], strategy| Route {
+            models: models.iter().map(|&model| model.to_owned()).collect(),
+            strategy,
+            ..Route::to(provider)
+        };
+        let off = Route { enabled: false, ..route("off", &["llama*"], Some(Strategy::Weighted)) };
+        let routes = [
+            off,
+            route("a", &["llama*", "phi"], Some(Strategy::LeastBusy)),
+            route("b", &["llama*"], Some(Strategy::LeastBusy)),
+            route("c", &["llama*", "?"], None),
+            route("d", &[], Some(Strategy::Cheapest)),
+        ];
+        let given = vec![("phi".to_owned(), Strategy::LeastBusy), ("gpt-*".to_owned(), Strategy::Direct)];
+        let mut faults = Vec::new();
+        let all = Strategies::new(with_routes(given, &routes, &mut faults), &mut faults);
+        assert_eq!(faults, []);
+        let of = |name| all.of(name).unwrap().1;
+        assert_eq!(
+            (of("llama3"), of("phi"), of("gpt-5")),
+            (Strategy::LeastBusy, Strategy::LeastBusy, Strategy::Direct)
+        );
+        assert_eq!(of("x"), Strategy::Cheapest, "a route of all models speaks of all");
+
+        let given = vec![("phi".to_owned(), Strategy::Direct)];
+        let other = [routes[1].clone(), route("e", &["llama*"], Some(Strategy::Direct))];
+        with_routes(given, &other, &mut faults);
+        let told: Vec<String> = faults.iter().map(BuildFault::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "the route to `a` orders `phi` by `least_busy`, its own entry by `direct`; a model is ordered by one",
+                "the route to `e` orders `llama*` by `direct`, the one to `a` by `least_busy`; a model is ordered by one",
+            ]
+        );
     }
 
     #[test]

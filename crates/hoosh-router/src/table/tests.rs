@@ -465,6 +465,7 @@ impl Dice {
             enabled: self.below(6) > 0,
             fidelity: None,
             weight: 1,
+            strategy: None,
             options: RouteOptions::default(),
             context: None,
         }
@@ -789,12 +790,33 @@ fn what_the_request_alone_is_to_blame_for_is_told_from_a_missing_model() {
     assert_eq!(cause(both(), long()), too_long);
     let input = Modalities::UNKNOWN.with(Modality::Image);
     assert_eq!(cause(both(), Query { input, ..asked("gpt-3.5-turbo") }), NoRouteCause::Unable);
-    // A route that is off says nothing of the request; one that allows less is the gateway's own limit.
+    // A route that is off says nothing of the request; one that allows less says it of the answer.
     let with = |last: Route| vec![route("a", &["gpt-3.5-turbo"], 10), last];
     let off = |provider| Route { enabled: false, ..route(provider, &["*"], 20) };
     assert_eq!(cause(with(off("b")), long()), too_long);
     let limited = Route { max_tokens_limit: Some(1), ..route("b", &["*"], 20) };
-    assert_eq!(cause(with(limited), Query { max_tokens: Some(9), ..long() }), NoRouteCause::Model);
+    assert_eq!(cause(with(limited.clone()), Query { max_tokens: Some(9), ..long() }), NoRouteCause::Unable);
+    let over = Query { max_tokens: Some(9), ..asked("gpt-3.5-turbo") };
+    assert_eq!(cause(vec![off("a"), limited.clone()], over), NoRouteCause::OverLimit { asked: 9, limit: 1 });
+    // What the caller rules out itself is its own condition, unless those it leaves could not take it anyway.
+    let stay = |query: Query<'static>| Query { local_only: true, ..query };
+    assert_eq!(cause(both(), stay(asked("gpt-3.5-turbo"))), NoRouteCause::Conditions);
+    assert_eq!(cause(both(), stay(long())), NoRouteCause::Conditions);
+    let cheap = Query { max_cost: Some(NanoUsd(1)), ..asked("gpt-3.5-turbo") };
+    assert_eq!(cause(both(), cheap), NoRouteCause::Conditions);
+    let unpriced = Query { max_cost: Some(NanoUsd(1)), ..asked("nobody-has-it") };
+    let all = || vec![route("a", &["*"], 10), route("b", &["*"], 20)];
+    assert_eq!(cause(all(), unpriced), NoRouteCause::Conditions);
+    let local = Scripted::new("here", []) as Arc<dyn LlmProvider>;
+    let rule = ContextRule { window: Some(100), ..ContextRule::default() };
+    let short = Route { context: Some(Arc::new(rule)), ..route("here", &["*"], 10) };
+    let table = table_of(
+        vec![local, Scripted::elsewhere("b", ProviderType::OpenAi) as _],
+        vec![short, route("b", &["*"], 20)],
+        vec![],
+    );
+    let here = table.unwrap().plan(&stay(long()), Strategy::Priority, &moment(0)).unwrap_err();
+    assert_eq!(here.cause, NoRouteCause::TooLong { tokens: 20_000, window: 100 });
     assert_eq!(cause(vec![off("a"), off("b")], asked("gpt-3.5-turbo")), NoRouteCause::Model);
     assert_eq!(cause(both(), asked("nobody-has-it")), NoRouteCause::Model);
 }

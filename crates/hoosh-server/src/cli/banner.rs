@@ -190,6 +190,7 @@ mod tests {
             lossy: None,
             cache_ttl: None,
             weight: 1,
+            strategy: None,
             options: hoosh_router::RouteOptions::default(),
             queue: None,
             limits: hoosh_budget::rate::Limits::NONE,

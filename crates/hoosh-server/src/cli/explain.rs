@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::models::dollars;
-use super::terminal::{BOLD, PLAIN, note, printable, say, say_json, table};
+use super::terminal::{BOLD, PLAIN, note, printable, say, say_record, table};
 use super::{Failure, effective};
 use crate::api::decisions::{cost, shown};
 use crate::api::wishes::Wishes;
@@ -54,7 +54,7 @@ pub(crate) struct ExplainArgs {
     #[arg(long, default_value_t = 0, value_name = "N")]
     turn: u64,
 
-    /// Print JSON
+    /// Print JSON, on one line unless to a terminal: `hoosh explain … --json | hoosh replay -` plans it again
     #[arg(long)]
     json: bool,
 }
@@ -73,14 +73,14 @@ pub(crate) async fn run(args: ExplainArgs, env: &Environment) -> Result<(), Fail
     let gateway = Gateway::builder(router).fidelity(config.server.lossy).configuration(config.hash()).build();
     let tokens = call.prompt_tokens();
     match gateway.explain(&call, Turn(args.turn), Seed(args.seed)) {
-        Ok(decision) if args.json => say_json(&as_json(&decision, &naming, pattern.as_deref(), tokens))?,
+        Ok(decision) if args.json => say_record(&as_json(&decision, &naming, pattern.as_deref(), tokens))?,
         Ok(decision) => {
             say(&page(&decision, &naming, pattern.as_deref(), tokens))?;
             note_chance(&decision, &args);
         }
         Err(error) => {
             if args.json {
-                say_json(&refusal(&error, &call.head.model, &naming))?;
+                say_record(&refusal(&error, &call.head.model, &naming))?;
                 return Err(Failure::Told(1));
             }
             return Err(Failure::Refused(hint(error)));

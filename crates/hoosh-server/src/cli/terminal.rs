@@ -27,6 +27,11 @@ pub(crate) fn say_json(value: &Value) -> io::Result<()> {
     say(&format!("{value:#}\n"))
 }
 
+/// Writes a result that is one line of a file to a program, and one that can be read to a terminal.
+pub(crate) fn say_record(value: &Value) -> io::Result<()> {
+    if io::stdout().is_terminal() { say_json(value) } else { say(&format!("{value}\n")) }
+}
+
 /// Writes what is about a result. That nobody reads it is no reason to stop.
 pub(crate) fn note(text: &str) {
     let _ = anstream::stderr().lock().write_all(text.as_bytes());

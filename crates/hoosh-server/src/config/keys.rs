@@ -668,11 +668,27 @@ pub(crate) const KEYS: &[Key] = &[
               `least_busy`. 0: only when no other can answer.",
     },
     Key {
+        path: "providers[].strategy",
+        kind: Kind::Strategy,
+        default: Fallback::Open("the strategy of `[strategies]` or `[server]`"),
+        doc: "Order among providers of equal priority for the models that its patterns match, of all who have them: it is \
+              `[strategies]` for each pattern in `models`, and the most specific that matches counts. Two providers, or one and \
+              `[strategies]`, that give one pattern two strategies are a fault. A provider that is not `enabled` says nothing.",
+    },
+    Key {
         path: "providers[].stream_window_secs",
         kind: Kind::Seconds { zero: true },
         default: Fallback::Time(Duration::ZERO),
         doc: "How long its streams are held back from their first output on, so that a failure in that time is one for the \
               next provider and the client does not see it. Every streamed answer begins that much later.",
+    },
+    Key {
+        path: "providers[].stream_window_events",
+        kind: Kind::Whole { min: 0, max: limits::STREAM_WINDOW_EVENTS_MAX },
+        default: Fallback::Whole(0),
+        doc: "The same until so many events with output have come, the first among them, however long they take; with \
+              `stream_window_secs` until the sooner of both. Most providers send an event for each token. 0: the time alone \
+              decides. More than 1 MiB of a stream is held back by neither.",
     },
     Key {
         path: "providers[].hedge",

@@ -12,7 +12,9 @@ use hoosh_budget::{Capacity, PoolFault, PoolTree, TokenPool};
 use hoosh_core::{ContextPolicy, ContextRule, ProviderType, limits};
 use hoosh_gateway::{Fallbacks, SemanticSettings};
 use hoosh_providers::{Preset, ProviderSettings, Timeouts, preset};
-use hoosh_router::{BreakerPolicy, Canary, Group, Member, QueueLimits, RetryPolicy, RouteOptions};
+use hoosh_router::{
+    BreakerPolicy, Canary, Group, Member, QueueLimits, RetryPolicy, RouteOptions, StreamWindow,
+};
 use http::Uri;
 use jiff::tz::TimeZone;
 use secrecy::SecretString;
@@ -494,8 +496,15 @@ impl Reader<'_> {
             lossy: section.fidelity("lossy"),
             cache_ttl: section.time("cache_ttl_secs"),
             weight: section.whole("weight").and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
+            strategy: section.strategy("strategy"),
             options: RouteOptions {
-                stream_window: section.time("stream_window_secs").unwrap_or_default(),
+                stream_window: StreamWindow {
+                    time: section.time("stream_window_secs").unwrap_or_default(),
+                    events: section
+                        .whole("stream_window_events")
+                        .and_then(|events| u32::try_from(events).ok())
+                        .unwrap_or_default(),
+                },
                 hedges: section.switch("hedge").unwrap_or_default(),
                 continues: section.switch("continue_streams").unwrap_or_default(),
                 prefills: section.switch("prefill"),

@@ -225,7 +225,11 @@ impl Page<'_> {
         }
         self.key(&section, "priority", &provider.priority.to_string());
         self.key(&section, "weight", &provider.weight.to_string());
-        self.key(&section, "stream_window_secs", &seconds(provider.options.stream_window));
+        if let Some(strategy) = provider.strategy {
+            self.key(&section, "strategy", &string(strategy.as_str()));
+        }
+        self.key(&section, "stream_window_secs", &seconds(provider.options.stream_window.time));
+        self.key(&section, "stream_window_events", &provider.options.stream_window.events.to_string());
         self.key(&section, "hedge", &provider.options.hedges.to_string());
         self.key(&section, "continue_streams", &provider.options.continues.to_string());
         if let Some(prefills) = provider.options.prefills {

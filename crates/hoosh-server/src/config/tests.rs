@@ -169,7 +169,7 @@ fn every_key_is_read() {
     assert_eq!((provider.priority, provider.enabled, provider.max_tokens_limit), (1, true, Some(4096)));
     assert_eq!(provider.queue, Some(QueueLimits { concurrent: 4, waiting: 7, per_model: Some(2) }));
     assert_eq!((provider.cache_ttl, provider.settings.local), (Some(Duration::ZERO), Some(false)));
-    assert!(provider.options.hedges && provider.options.stream_window.is_zero());
+    assert!(provider.options.hedges && provider.options.stream_window.is_empty());
     assert_eq!((provider.options.continues, provider.options.prefills), (true, Some(false)));
     assert_eq!(provider.models, ["llama*", "x"]);
     let times = Timeouts { connect: secs(1.0), first_byte: secs(2.0), idle: secs(3.0), total: secs(4.5) };

@@ -94,9 +94,19 @@ fn placed(config: &Config, errors: &AssemblyErrors) -> Vec<Fault> {
     let settings = errors.providers.iter().map(|(name, SettingsError { field, problem })| {
         (format!("{}.{field}", provider_path(name)), problem.clone())
     });
-    let routes = errors.routes.iter().map(|fault| (key(config, fault), fault.to_string()));
+    let routes = errors.routes.iter().map(|fault| (key(config, fault), told(config, fault)));
     let faults = settings.chain(routes);
     faults.map(|(key, problem)| Fault::new(place(config, &key), key, problem)).collect()
+}
+
+/// A router's fault in words, with the other place where it is about two.
+fn told(config: &Config, fault: &BuildFault) -> String {
+    let BuildFault::TwoStrategies { pattern, by, .. } = fault else { return fault.to_string() };
+    let other = match by {
+        Some(provider) => format!("{}.strategy", provider_path(provider)),
+        None => join("strategies", pattern),
+    };
+    format!("{fault} (the other: {})", place(config, &other))
 }
 
 /// The key that a router's fault is about.
@@ -106,6 +116,7 @@ fn key(config: &Config, fault: &BuildFault) -> String {
             provider_path(provider)
         }
         BuildFault::BadPattern { provider, .. } => format!("{}.models", provider_path(provider)),
+        BuildFault::TwoStrategies { provider, .. } => format!("{}.strategy", provider_path(provider)),
         BuildFault::BadStrategy { pattern, .. } => join("strategies", pattern),
         BuildFault::BadAlias { alias, .. }
         | BuildFault::AliasTooDeep { alias }

@@ -316,6 +316,8 @@ mod tests {
         check(call(no_route(NoRouteCause::Model)), 404);
         check(call(no_route(NoRouteCause::TooLong { tokens: 2, window: 1 })), 400);
         check(call(no_route(NoRouteCause::Unable)), 400);
+        check(call(no_route(NoRouteCause::OverLimit { asked: 2, limit: 1 })), 400);
+        check(call(no_route(NoRouteCause::Conditions)), 400);
         check(call(Refusal { guard: "dlp".into(), reason: "r".into() }.into()), 403);
         check(call(HooshError::Upstream(vec![])), 503);
         check(call(HooshError::Exhausted { reason: "r".into(), after: None }), 429);
