@@ -1,13 +1,18 @@
 //! Promise: what is booked is what was sent, to the token, whatever becomes of the call; and a hard pool cuts who goes beyond it.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use serde_json::Value;
-use testkit::{End, Hoosh, PATIENCE, Script, Upstream, chat_body, chunk, client, finish, sse};
+use testkit::{
+    End, Hoosh, PATIENCE, Script, Upstream, chat_body, chunk, client, client_builder, finish, sse,
+};
 use tokio::time::{sleep, timeout};
 
-use crate::{at, json};
+use crate::{at, header, json};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -73,6 +78,31 @@ async fn whole(hoosh: &Hoosh, path: &str, body: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_after_some_chunks_pays_for_those_in_both_lanes() {
+    for kind in ["openai_compatible", "anthropic"] {
+        for taken in [1, 4, 9] {
+            let script = if kind == "anthropic" { endless_messages() } else { endless() };
+            let (hoosh, _upstream) = of_sixty(kind, script).await;
+            let body = chat_body("m", true);
+            let answer = client().post(hoosh.url(CHAT)).body(body).send().await.unwrap();
+            let (mut words, mut stream) = (0, answer.bytes_stream());
+            while words < taken {
+                let piece = stream.next().await.unwrap().unwrap();
+                words += String::from_utf8_lossy(&piece).matches("\"word \"").count();
+            }
+            drop(stream);
+            let settled = tokens(&at_rest(&hoosh).await, "settled");
+            // Its prompt of 8 tokens, five quarters of a token for a word, and a few words that were on their way.
+            let least = 8 + words as u64;
+            assert!(
+                (least..=least + words as u64 / 4 + 8).contains(&settled),
+                "{kind}: {words} words, {settled}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_goes_beyond_its_pool_is_ended_in_its_dialect_and_the_books_hold() {
     let messages = r#""messages":[{"role":"user","content":"hi"}]"#;
     let chat = chat_body("m", true);
@@ -129,4 +159,97 @@ async fn a_stream_that_goes_beyond_its_pool_is_ended_in_its_dialect_and_the_book
         let rows = json(hoosh.get("/v1/usage").await).await;
         assert_eq!(rows["usage"][0]["outcome"], "cut", "{rows}");
     }
+}
+
+/// An answer that took 13 tokens, streamed where that is asked for.
+fn thirteen() -> Script {
+    Script::By(|request| {
+        const USAGE: &str = r#""usage":{"prompt_tokens":8,"completion_tokens":5,"total_tokens":13}"#;
+        if !request.body.windows(13).any(|piece| piece == b"\"stream\":true") {
+            return Script::json(format!(
+                r#"{{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{{"index":0,"message":{{"role":"assistant","content":"hi"}},"finish_reason":"stop"}}],{USAGE}}}"#
+            ));
+        }
+        let usage = sse(&format!(r#"{{"id":"c1","choices":[],{USAGE}}}"#));
+        Script::stream([chunk(r#"{"content":"hi"}"#), finish("stop"), usage, sse("[DONE]")])
+    })
+}
+
+/// Kills a gateway under the load of 20 clients as often as this, and starts it again each time. An answer that ended for its client
+/// so long before a kill is booked, with its row; nothing stays held.
+async fn killed(durability: &str, rounds: u64, window: Duration) {
+    let upstream = Upstream::start().await;
+    upstream.always(thirteen());
+    let config = format!(
+        "[[pools]]\nname = \"key:*\"\ntokens = 1000000000\n[budget]\ndurability = \"{durability}\"\n{}",
+        at("up", &upstream.url(), "")
+    );
+    let mut hoosh = Hoosh::start(&config).await;
+    let (mut kept, mut begun) = (BTreeSet::new(), 0);
+    for round in 0..rounds {
+        let ended = Arc::new(Mutex::new(Vec::new()));
+        let asked = Arc::new(AtomicU64::new(0));
+        let clients: Vec<_> = (0..20)
+            .map(|one| {
+                let (ended, asked, url) = (Arc::clone(&ended), Arc::clone(&asked), hoosh.url(CHAT));
+                let http = client_builder().build().unwrap();
+                tokio::spawn(async move {
+                    loop {
+                        asked.fetch_add(1, Ordering::Relaxed);
+                        let body = chat_body("m", one % 2 == 0);
+                        let Ok(answer) = http.post(&url).body(body).send().await else { return };
+                        assert_eq!(answer.status(), 200);
+                        let id = header(&answer, "x-request-id").to_owned();
+                        let Ok(text) = answer.text().await else { return };
+                        assert!(text.contains("\"hi\""), "{text}");
+                        if one % 2 == 1 || text.ends_with("data: [DONE]\n\n") {
+                            ended.lock().unwrap().push((Instant::now(), id));
+                        }
+                    }
+                })
+            })
+            .collect();
+        sleep(window + Duration::from_millis(40 + round * 7 % 60)).await;
+        let killed_at = Instant::now();
+        hoosh.restart_after("KILL").await;
+        for client in clients {
+            client.await.unwrap();
+        }
+        begun += asked.load(Ordering::Relaxed);
+        let is_old = |at: &Instant| *at + window <= killed_at;
+        kept.extend(ended.lock().unwrap().drain(..).filter(|(at, _)| is_old(at)).map(|(_, id)| id));
+        let pool = json(hoosh.get("/v1/tokens/pools").await).await["pools"][0].clone();
+        if kept.is_empty() {
+            continue; // no pool was charged before
+        }
+        assert_eq!(tokens(&pool, "reserved"), 0, "{pool}");
+        let settled = tokens(&pool, "settled");
+        assert!(
+            settled >= 13 * kept.len() as u64 && settled <= 13 * begun,
+            "{pool}: {} kept, {begun} begun",
+            kept.len()
+        );
+    }
+    assert!(kept.len() as u64 > rounds, "there was some load: {} calls", kept.len());
+    let mut after = String::new();
+    while !kept.is_empty() {
+        let page = json(hoosh.get(&format!("/v1/usage?limit=1000{after}")).await).await;
+        for row in page["usage"].as_array().unwrap() {
+            kept.remove(row["id"].as_str().unwrap());
+        }
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert!(kept.is_empty(), "{durability}: {} calls were lost, {kept:?}", kept.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_five_kills_lose_nothing_that_ended_before_the_last_group_was_written() {
+    // The group waits for 5 ms; the disk, and a machine that does other things, may take longer.
+    killed("group", 25, Duration::from_millis(250)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_five_kills_lose_nothing_at_all_of_a_strict_ledger() {
+    killed("strict", 25, Duration::ZERO).await;
 }

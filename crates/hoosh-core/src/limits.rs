@@ -389,6 +389,9 @@ pub const WAITING_COMMENT_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// given back; where a hard pool limits it, it is held to this.
 pub const BUDGET_ANSWER_TOKENS: u64 = 4_096;
 
+/// Bytes of a request that are taken for a token where it cannot be read: 4, those of English.
+pub const BYTES_PER_TOKEN: u64 = 4;
+
 /// Tokens that a stream is held for besides when it grows beyond what it holds, if its pools have them: 256, so that the ledger is asked
 /// every few seconds and not for each piece.
 pub const BUDGET_EXTEND_TOKENS: u64 = 256;

@@ -99,6 +99,8 @@ pub(crate) async fn hold(budget: &TokenBudget, call: &Call, plan: &Plan) -> Resu
         call.held_for(Room { prompt, most: prompt.saturating_add(all) });
     }
     let held = reservation.held();
+    // What nobody can count is held for by its bytes, which is surely enough, and booked for about what they are.
+    let prompt = if operation == Operation::Plain { prompt / limits::BYTES_PER_TOKEN } else { prompt };
     Ok(Some(Held {
         reservation,
         prompt: amount(plan, at, prompt, 0),

@@ -267,6 +267,9 @@ impl ReplyStream {
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let Some(lane) = &mut self.lane else { return Poll::Ready(true) };
         let wanted = lane.meter().map_or(0, |meter| meter.wanted());
+        if self.holding.is_none() {
+            self.holding = self.settlement.held().and_then(|held| held.renewal()).map(Holding::Renewal);
+        }
         if let Some(Holding::Renewal(renewal)) = &mut self.holding {
             // Nothing waits for it, unless more is to be held.
             if renewal.as_mut().poll(cx).is_ready() {
@@ -275,14 +278,11 @@ impl ReplyStream {
                 return Poll::Pending;
             }
         }
-        if self.holding.is_none() {
-            self.holding = match self.settlement.held() {
-                Some(held) if wanted > 0 => Some(Holding::More(held.extend(wanted))),
-                Some(held) => held.renewal().map(Holding::Renewal),
-                None => None,
-            };
+        if self.holding.is_none() && wanted > 0 {
+            self.holding = self.settlement.held().map(|held| Holding::More(held.extend(wanted)));
         }
-        let Some(Holding::More(more)) = &mut self.holding else { return Poll::Ready(true) };
+        // Nobody could hold more for what waits only if it held nothing.
+        let Some(Holding::More(more)) = &mut self.holding else { return Poll::Ready(wanted == 0) };
         let more = ready!(more.as_mut().poll(cx));
         self.holding = None;
         match (more, lane.meter()) {
