@@ -12,6 +12,7 @@ mod costs;
 mod dialects;
 mod embeddings;
 mod events;
+mod exact;
 mod explain;
 mod facade;
 mod failover;

@@ -36,7 +36,8 @@ pub enum Durability {
     /// process may lose is less than what its calls under way have produced.
     #[default]
     Group,
-    /// When it is on disk.
+    /// When it is on disk: `settle` answers then, and after [`settle_detached`](Ledger::settle_detached) whoever must not go on
+    /// before waits for [`kept`](Ledger::kept).
     Strict,
 }
 
@@ -72,6 +73,26 @@ pub struct FileLedger {
     journal: Journal,
     log: UsageLog,
     durability: Durability,
+}
+
+// === impl Durability ===
+
+impl Durability {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Group, Self::Strict];
+
+    /// Its name in configurations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Group => "group",
+            Self::Strict => "strict",
+        }
+    }
+
+    /// Reads a name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == text)
+    }
 }
 
 // === impl FileLedger ===
@@ -208,6 +229,14 @@ impl Ledger for FileLedger {
     fn settle_detached(&self, settlement: Settlement<'_>) {
         let (_, entry) = self.book(settlement);
         self.journal.append(entry);
+    }
+
+    fn is_strict(&self) -> bool {
+        self.durability == Durability::Strict
+    }
+
+    fn kept(&self) -> Option<Answer<'static, Result<(), LedgerFault>>> {
+        self.is_strict().then(|| self.flush())
     }
 
     fn record(&self, row: Box<UsageRow>) -> Result<(), LedgerFault> {

@@ -248,6 +248,19 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// The same where nobody can wait, as in `drop`. Never blocks; the ledger sees to it that it happens.
     fn settle_detached(&self, settlement: Settlement<'_>);
 
+    /// Whether what is settled is to be kept before an answer ends, so that whoever gives one waits for [`kept`](Self::kept). The
+    /// default: it is not.
+    fn is_strict(&self) -> bool {
+        false
+    }
+
+    /// Answers when all settlements and rows so far are kept, those of [`settle_detached`](Self::settle_detached) and
+    /// [`record`](Self::record) too. `None`: nobody has to wait for that. It is `Some` where the ledger is
+    /// [strict](Self::is_strict).
+    fn kept(&self) -> Option<Answer<'static, Result<(), LedgerFault>>> {
+        None
+    }
+
     /// Writes a row of a call that held nothing: refused, or answered from the cache. A ledger that keeps none drops
     /// it.
     ///
@@ -476,6 +489,11 @@ impl Reservation {
     /// Whose it is.
     pub fn call(&self) -> &CallId {
         &self.call
+    }
+
+    /// Where it is booked, for whoever extends or renews it by the call's name.
+    pub fn ledger(&self) -> &Arc<dyn Ledger> {
+        &self.ledger
     }
 
     /// How much it holds.

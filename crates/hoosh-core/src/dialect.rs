@@ -8,6 +8,7 @@ mod anthropic;
 mod canonical;
 mod choices;
 mod counting;
+mod cut;
 pub mod emulate;
 mod gemini;
 mod head;
@@ -27,7 +28,8 @@ use std::fmt;
 use std::time::Duration;
 
 pub use canonical::{Apart, Canonical};
-pub use head::{Changes, Head, RequestLine};
+pub use cut::Shears;
+pub use head::{Changes, Head, RequestLine, limit_answer, limits_in_place};
 pub use openai_responses::{
     previous_id as responses_previous_id, resolve_references as resolve_responses_references,
     take_previous_id as take_responses_previous_id,

@@ -393,6 +393,16 @@ pub const WAITING_COMMENT_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// given back; where a hard pool limits it, it is held to this.
 pub const BUDGET_ANSWER_TOKENS: u64 = 4_096;
 
+/// Bytes of a request that are taken for a token where it cannot be read: 4, those of English.
+pub const BYTES_PER_TOKEN: u64 = 4;
+
+/// Tokens that a stream is held for besides when it grows beyond what it holds, if its pools have them: 256, so that the ledger is asked
+/// every few seconds and not for each piece.
+pub const BUDGET_EXTEND_TOKENS: u64 = 256;
+
+/// Tokens in one call that no provider can mean: 2^40. Whoever reports more is not believed, and what was passed on is counted.
+pub const USAGE_TOKENS_MAX: u64 = 1 << 40;
+
 /// How long an amount is held for a call that nobody settles: an hour, longer than any answer may take by default.
 pub const BUDGET_LEASE_TIME: Duration = Duration::from_secs(3_600);
 

@@ -17,20 +17,29 @@
 //!
 //! Others who were asked beside the one that answered, or before it went on, are part of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use hoosh_budget::{
-    Amount, CallId, Claim, Earliest, InvalidPoolId, PoolId, Refusal, Reservation, TokenBudget, UsageRow,
+    Amount, CallId, Capacity, Checked, Claim, Earliest, InvalidPoolId, Ledger, PoolId, Refusal, Reservation,
+    TokenBudget, UsageRow,
 };
+use hoosh_core::catalog::Catalog;
 use hoosh_core::dialect::{Dialect, Operation};
 use hoosh_core::{HooshError, InvalidRequest, NanoUsd, limits};
-use hoosh_router::{Plan, Query};
+use hoosh_router::{Candidate, Plan, Query};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use crate::call::Call;
+use crate::lane::Room;
 use crate::settle::{CallRecord, Outcome};
+
+/// As many tokens as prices are told for.
+const MANY: u64 = 1_000_000;
 
 /// Pools of a call, by what they are of.
 const KINDS: [&str; 4] = ["key", "user", "agent", "model"];
@@ -49,9 +58,10 @@ pub(crate) async fn hold(budget: &TokenBudget, call: &Call, plan: &Plan) -> Resu
     let (id, at) = (CallId::from(call.id.as_str()), call.id.unix_seconds());
     let prompt = call.prompt_tokens().unwrap_or(call.body.len() as u64);
     let answers = answers(call);
+    let longest = longest_answer(plan, prompt);
     let answer = match operation {
         Operation::Inference => {
-            let each = call.head.max_tokens.unwrap_or(limits::BUDGET_ANSWER_TOKENS);
+            let each = call.head.max_tokens.unwrap_or(limits::BUDGET_ANSWER_TOKENS.min(longest));
             each.saturating_mul(answers)
         }
         _ => 0,
@@ -60,19 +70,45 @@ pub(crate) async fn hold(budget: &TokenBudget, call: &Call, plan: &Plan) -> Resu
     let named = named_by_key(call)?;
     let claim =
         Claim { if_defined: &pools, least, ..Claim::new(&id, &named, estimate, limits::BUDGET_LEASE_TIME) };
-    let reservation = budget.reserve(&claim, Timestamp::now()).await.map_err(refused)?;
+    let now = Timestamp::now();
+    let mut reservation = budget.reserve(&claim, now).await.map_err(refused)?;
+    let is_hard = reservation.ceiling() != Capacity::UNLIMITED;
+    let is_inference = operation == Operation::Inference;
+    if is_inference && is_hard && call.head.max_tokens.is_none() && reservation.held() == estimate {
+        // As long as the model can write, or as its pools have enough for.
+        let wish = amount(plan, at, prompt, longest.saturating_mul(answers)).saturating_sub(estimate);
+        if !wish.is_zero()
+            && let Ok(Checked { left, .. }) = budget.ledger().check(&claim, now).await
+        {
+            // Others may have taken it in between; it keeps what it has then.
+            let _held = reservation.extend(wish.min(most(left)), now).await;
+        }
+    }
     let ceiling = reservation.ceiling();
-    if operation == Operation::Inference && (ceiling.tokens.is_some() || ceiling.money.is_some()) {
-        let by_tokens = ceiling.tokens.map(|most| most.saturating_sub(prompt));
-        let by_money = ceiling.money.and_then(|most| affordable(plan, at, prompt, most));
-        let all = by_tokens.into_iter().chain(by_money).min().unwrap_or(answer);
+    let by_tokens = ceiling.tokens.map(|most| most.saturating_sub(prompt));
+    let by_money = ceiling.money.and_then(|most| affordable(plan, at, prompt, most));
+    let all = by_tokens.into_iter().chain(by_money).min().unwrap_or(answer);
+    if is_inference && is_hard {
         let most = (all / answers).max(1);
         // Whoever said no more than is held writes no more.
         if call.head.max_tokens.is_none_or(|asked| asked > most) {
-            call.limit_answer(most);
+            call.limit_answer(most, call.head.max_tokens.unwrap_or(longest) > most);
         }
     }
-    Ok(Some(Held { reservation, prompt: amount(plan, at, prompt, 0) }))
+    if is_inference {
+        call.held_for(Room { prompt, most: prompt.saturating_add(all) });
+    }
+    let held = reservation.held();
+    // What nobody can count is held for by its bytes, which is surely enough, and booked for about what they are.
+    let prompt = if operation == Operation::Plain { prompt / limits::BYTES_PER_TOKEN } else { prompt };
+    Ok(Some(Held {
+        reservation,
+        prompt: amount(plan, at, prompt, 0),
+        held,
+        price: price_of_many(plan, at, prompt),
+        is_hard,
+        renewed: Instant::now(),
+    }))
 }
 
 /// Holds what a call may take of its pools besides, where others than those it was held for are asked now.
@@ -82,13 +118,21 @@ pub(crate) async fn hold(budget: &TokenBudget, call: &Call, plan: &Plan) -> Resu
 /// As [`hold`].
 pub(crate) async fn hold_more(held: &mut Held, call: &Call, plan: &Plan) -> Result<(), HooshError> {
     let prompt = call.prompt_tokens().unwrap_or(call.body.len() as u64);
-    let answer = held.reservation.held().tokens.saturating_sub(prompt);
+    let answer = held.held.tokens.saturating_sub(prompt);
     let dearer = amount(plan, call.id.unix_seconds(), prompt, answer);
-    let more = dearer.saturating_sub(held.reservation.held());
+    let more = dearer.saturating_sub(held.held);
     if more.is_zero() {
         return Ok(());
     }
-    held.reservation.extend(more, Timestamp::now()).await.map_err(refused)
+    held.purse().hold(more).await.map_err(refused)?;
+    held.held = held.held.saturating_add(more);
+    Ok(())
+}
+
+/// What a prompt takes that is sent to one more: a hedge, or who goes on with a stream.
+pub(crate) fn leg(plan: &Plan, candidate: &Candidate, at: u64, prompt: u64) -> Amount {
+    let query = Query { prompt_tokens: Some(prompt), max_tokens: Some(0), at: Some(at), ..Query::default() };
+    Amount::new(prompt, candidate.cost(&query, &plan.prices).unwrap_or(NanoUsd::ZERO))
 }
 
 /// What a call holds of its pools.
@@ -96,6 +140,110 @@ pub(crate) struct Held {
     reservation: Reservation,
     /// What its prompt alone takes.
     prompt: Amount,
+    /// What is held for the prompt and the answer, without what legs hold besides.
+    held: Amount,
+    /// What [`MANY`] tokens of answer cost at the dearest.
+    price: NanoUsd,
+    /// Whether a hard pool is among those that are charged.
+    is_hard: bool,
+    /// When its lease began anew.
+    renewed: Instant,
+}
+
+/// Holds more for a call, for whoever works on it out of sight of its settlement. What is held is given back with the rest.
+#[derive(Debug, Clone)]
+pub(crate) struct Purse {
+    ledger: Arc<dyn Ledger>,
+    call: CallId,
+}
+
+/// What came of holding more for a stream.
+pub(crate) enum More {
+    /// So many tokens more may be passed on.
+    Tokens(u64),
+    /// No more, ever.
+    Nothing,
+}
+
+// === impl Held ===
+
+impl Held {
+    pub(crate) fn purse(&self) -> Purse {
+        Purse { ledger: Arc::clone(self.reservation.ledger()), call: self.reservation.call().clone() }
+    }
+
+    /// Holds more for an answer that wants so many tokens more than it has. Where a hard pool has not so much left it gets nothing.
+    pub(crate) fn extend(&self, wanted: u64) -> BoxFuture<'static, More> {
+        let (purse, price, is_hard) = (self.purse(), self.price, self.is_hard);
+        Box::pin(async move {
+            for tokens in [wanted.max(limits::BUDGET_EXTEND_TOKENS), wanted] {
+                match purse.hold(Amount::new(tokens, price_of(price, tokens))).await {
+                    Ok(()) => return More::Tokens(tokens),
+                    Err(Refusal::Exhausted(_)) => {}
+                    Err(refusal) => {
+                        tracing::warn!(id = %purse.call, %refusal, "a stream holds no more than it does");
+                        break;
+                    }
+                }
+            }
+            // Soft pools count what is beyond them; they have been told already.
+            if is_hard { More::Nothing } else { More::Tokens(u64::MAX) }
+        })
+    }
+
+    /// Lets it hold what it holds for another hour, when half of one is over. `None`: it is not time for that.
+    pub(crate) fn renewal(&mut self) -> Option<BoxFuture<'static, ()>> {
+        if self.renewed.elapsed() < limits::BUDGET_LEASE_TIME / 2 {
+            return None;
+        }
+        self.renewed = Instant::now();
+        let Purse { ledger, call } = self.purse();
+        Some(Box::pin(async move {
+            if let Err(refusal) = ledger.renew(&call, limits::BUDGET_LEASE_TIME, Timestamp::now()).await {
+                tracing::warn!(id = %call, %refusal, "a call that goes on is not held for any longer");
+            }
+        }))
+    }
+}
+
+// === impl Purse ===
+
+impl Purse {
+    /// Holds so much more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::extend`]; it holds what it held then.
+    pub(crate) async fn hold(&self, more: Amount) -> Result<(), Refusal> {
+        self.ledger.extend(&self.call, more, Timestamp::now()).await.map(drop)
+    }
+}
+
+/// The most tokens that anybody of a plan can write in one answer.
+fn longest_answer(plan: &Plan, prompt: u64) -> u64 {
+    all(plan).map(|candidate| answer_of(candidate, prompt)).max().unwrap_or(limits::BUDGET_ANSWER_TOKENS)
+}
+
+/// The most tokens that a model can write, as the catalogue knows it: what its window has left behind the prompt, with some room
+/// for what is counted otherwise there.
+pub(crate) fn answer_of(candidate: &Candidate, prompt: u64) -> u64 {
+    let known = Catalog::builtin().find(candidate.provider.provider_type().as_str(), &candidate.model);
+    let Some(output_max) = known.and_then(|known| known.output_max) else {
+        return limits::BUDGET_ANSWER_TOKENS;
+    };
+    let window = known.and_then(|known| known.context_window).unwrap_or(u64::MAX);
+    let left = window.saturating_sub(prompt).saturating_sub(prompt / 8).saturating_sub(64);
+    output_max.min(left).max(1)
+}
+
+/// All who could be asked.
+fn all(plan: &Plan) -> impl Iterator<Item = &Candidate> {
+    plan.candidates.iter().chain(plan.resting.iter().map(|resting| &resting.candidate))
+}
+
+/// As an amount what a capacity has.
+fn most(left: Capacity) -> Amount {
+    Amount { tokens: left.tokens.unwrap_or(u64::MAX), money: left.money.unwrap_or(NanoUsd::MAX) }
 }
 
 /// How many answers a call asks for at once: `n` or `best_of`, to each of its prompts.
@@ -170,18 +318,28 @@ fn pools(call: &Call, plan: &Plan) -> Result<Vec<PoolId>, HooshError> {
 fn amount(plan: &Plan, at: u64, prompt: u64, answer: u64) -> Amount {
     let query =
         Query { prompt_tokens: Some(prompt), max_tokens: Some(answer), at: Some(at), ..Query::default() };
-    let all = plan.candidates.iter().chain(plan.resting.iter().map(|resting| &resting.candidate));
-    let costs = all.filter_map(|candidate| candidate.cost(&query, &plan.prices));
+    let costs = all(plan).filter_map(|candidate| candidate.cost(&query, &plan.prices));
     Amount { tokens: prompt.saturating_add(answer), money: costs.max().unwrap_or(NanoUsd::ZERO) }
 }
 
 /// The most tokens of answer that so much money is enough for, behind a prompt, at the dearest. `None`: answers cost nothing.
 fn affordable(plan: &Plan, at: u64, prompt: u64, most: NanoUsd) -> Option<u64> {
-    const MANY: u64 = 1_000_000;
-    let (without, with) = (amount(plan, at, prompt, 0).money, amount(plan, at, prompt, MANY).money);
-    let of_many = u128::try_from(with.saturating_sub(without).0).ok().filter(|price| *price > 0)?;
+    let without = amount(plan, at, prompt, 0).money;
+    let of_many = u128::try_from(price_of_many(plan, at, prompt).0).ok().filter(|price| *price > 0)?;
     let left = u128::try_from(most.saturating_sub(without).0).unwrap_or(0);
     Some(u64::try_from(left * u128::from(MANY) / of_many).unwrap_or(u64::MAX))
+}
+
+/// What that many tokens of answer cost behind a prompt, at the dearest.
+fn price_of_many(plan: &Plan, at: u64, prompt: u64) -> NanoUsd {
+    let (without, with) = (amount(plan, at, prompt, 0).money, amount(plan, at, prompt, MANY).money);
+    with.saturating_sub(without)
+}
+
+/// What so many cost where [`MANY`] cost that, rounded up.
+fn price_of(of_many: NanoUsd, tokens: u64) -> NanoUsd {
+    let money = u128::try_from(of_many.0).unwrap_or(0) * u128::from(tokens);
+    NanoUsd(i64::try_from(money.div_ceil(u128::from(MANY))).unwrap_or(i64::MAX))
 }
 
 /// What who asked is told of a refusal: when to come back, or that its key names a pool that is not there.
@@ -210,7 +368,7 @@ pub(crate) fn book(budget: Option<&TokenBudget>, held: Option<Held>, record: &Ca
     let Some(budget) = budget else { return };
     let now = Timestamp::now();
     let row = budget.ledger().keeps_rows().then(|| Box::new(row(record, now)));
-    let Some(Held { reservation, prompt }) = held else {
+    let Some(Held { reservation, prompt, .. }) = held else {
         // Refused, or given again: it holds nothing, and is still a call.
         if let Some(Err(fault)) = row.map(|row| budget.ledger().record(row)) {
             tracing::warn!(id = %record.id, %fault, "a row of the usage log is lost");
@@ -222,8 +380,11 @@ pub(crate) fn book(budget: Option<&TokenBudget>, held: Option<Held>, record: &Ca
     let tokens = own.into_iter().chain(legs).map(|usage| usage.total()).fold(0, u64::saturating_add);
     let mut took = Amount::new(tokens, cost);
     // Whoever was asked has read the prompt by then, whether or not anybody waits for what it says.
-    let says_nothing = matches!(record.outcome, Outcome::Answered | Outcome::Cancelled | Outcome::Stopped);
-    if own.is_none() && record.attempts > 0 && says_nothing {
+    let was_failure = match &record.outcome {
+        Outcome::Failed(error) => !matches!(error, HooshError::Deadline(_)),
+        _ => false,
+    };
+    if own.is_none() && record.attempts > 0 && !was_failure {
         took = took.saturating_add(prompt);
     }
     reservation.settle_detached(took, row, now);

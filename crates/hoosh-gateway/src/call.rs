@@ -13,13 +13,15 @@ use hoosh_core::dialect::{
 use hoosh_core::{
     ContextWish, EmbeddingRequest, Fidelity, HooshError, InferenceRequest, InvalidRequest, NanoUsd,
 };
-use hoosh_router::Tier;
+use hoosh_router::{Candidate, Tier};
 use http::HeaderMap;
 use memchr::memmem::{self, Finder};
 use uuid::Uuid;
 
+use crate::budget;
 use crate::cache::CacheControl;
 use crate::count;
+use crate::lane::Room;
 use crate::lines::PlaceInLine;
 use crate::responses::{Keeper, Responses, Turn};
 use crate::settle::StopMark;
@@ -77,7 +79,9 @@ pub struct Call {
     decoded: OnceLock<Arc<Result<InferenceRequest, InvalidRequest>>>,
     is_for_us_alone: OnceLock<bool>,
     /// The most tokens that the answer may have, where its budget allows no more.
-    answer_max: OnceLock<u64>,
+    answer_max: OnceLock<(u64, bool)>,
+    /// What its pools hold for it, for whoever streams its answer.
+    room: OnceLock<Room>,
 }
 
 /// What only this gateway writes, for itself to read again: how signatures of other makers begin, plain and in base64, and
@@ -148,6 +152,7 @@ impl Call {
             decoded: OnceLock::new(),
             is_for_us_alone: OnceLock::new(),
             answer_max: OnceLock::new(),
+            room: OnceLock::new(),
         })
     }
 
@@ -280,14 +285,40 @@ impl Call {
             .get_or_init(|| is_conversation && (is_marked() || is_anthropic && has_unsigned(&self.body)))
     }
 
-    /// Lets the answer have no more tokens than these. The first limit stays.
-    pub(crate) fn limit_answer(&self, most: u64) {
-        self.answer_max.get_or_init(|| most);
+    /// Lets the answer have no more tokens than these, which is `short` of what it could have had. The first limit stays.
+    pub(crate) fn limit_answer(&self, most: u64, is_short: bool) {
+        self.answer_max.get_or_init(|| (most, is_short));
+    }
+
+    /// The most tokens of its answer, where its budget has made that less than it was asked for, or than the model can write.
+    pub(crate) fn shortened_to(&self) -> Option<u64> {
+        self.answer_max.get().filter(|(_, is_short)| *is_short).map(|(most, _)| *most)
     }
 
     /// The most tokens that the answer may have, where its budget allows no more than that.
     pub(crate) fn answer_max(&self) -> Option<u64> {
-        self.answer_max.get().copied()
+        self.answer_max.get().map(|(most, _)| *most)
+    }
+
+    /// The most tokens that the answer of this one may have. What the caller did not bound is not bounded above what the model is known
+    /// to write: some servers refuse more.
+    pub(crate) fn answer_max_of(&self, candidate: &Candidate) -> Option<u64> {
+        let most = self.answer_max()?;
+        Some(if self.head.max_tokens.is_none() {
+            most.min(budget::answer_of(candidate, self.room().map_or(0, |room| room.prompt)))
+        } else {
+            most
+        })
+    }
+
+    /// Its pools hold so much for it. The first word stays.
+    pub(crate) fn held_for(&self, room: Room) {
+        self.room.get_or_init(|| room);
+    }
+
+    /// What its pools hold for it; `None`: it is charged to none.
+    pub(crate) fn room(&self) -> Option<Room> {
+        self.room.get().copied()
     }
 
     /// Looks up the conversation that the request goes on from.

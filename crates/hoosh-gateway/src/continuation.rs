@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt, stream};
+use hoosh_budget::Refusal;
 use hoosh_core::dialect::Dialect;
 use hoosh_core::json::RawJson;
 use hoosh_core::{
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::admission::Admissions;
 use crate::asking::Asking;
+use crate::budget;
 use crate::call::Call;
 use crate::context::Edited;
 use crate::count;
@@ -45,6 +47,8 @@ pub(crate) struct Continuation {
     pub(crate) budget: Arc<RetryBudget>,
     /// Where it is counted who is asked.
     pub(crate) tally: Arc<Tally>,
+    /// Where more is held for what is read once more. `None`: no pool is charged.
+    pub(crate) purse: Option<budget::Purse>,
     /// Those that have written of it, the last one last.
     pub(crate) wrote: Vec<Candidate>,
 }
@@ -143,11 +147,21 @@ impl Continuation {
             return Err(spent(candidate).into());
         }
         let mut request = the_rest(request, text, |dialect| candidate.provider.speaks(dialect));
-        if let Some(most) = self.call.answer_max() {
+        if let Some(most) = self.call.answer_max_of(candidate) {
             request.max_tokens = Some(request.max_tokens.map_or(most, |asked| asked.min(most)));
         }
         if let Some(most) = &mut request.max_tokens {
             *most = most.saturating_sub(count::text(&candidate.model, text)).max(1);
+        }
+        if let Some(purse) = &self.purse {
+            let prompt = count::prompt(&candidate.model, &request);
+            let more = budget::leg(&self.decision.plan, candidate, self.call.id.unix_seconds(), prompt);
+            if let Err(refusal) = purse.hold(more).await {
+                if is_again {
+                    self.budget.refund();
+                }
+                return Err(unpaid(candidate, &refusal).into());
+            }
         }
         let ask = async {
             let mut duty = GivenUp { tally: &self.tally, candidate, request: &request, is_over: false };
@@ -207,6 +221,18 @@ fn share(deadline: Instant, left: usize) -> Instant {
 fn spent(candidate: &Candidate) -> UpstreamFailure {
     let failure = UpstreamFailure::new(FailureKind::RateLimited, "the caller has no further try left");
     UpstreamFailure { fault: Fault::Caller, retry: Retry::Elsewhere, ..failure.at(candidate.provider.name()) }
+}
+
+/// Nothing is held for its prompt, so that it is not asked.
+fn unpaid(candidate: &Candidate, refusal: &Refusal) -> UpstreamFailure {
+    let message = format!("nobody is asked to go on: {refusal}");
+    let failure = UpstreamFailure::new(FailureKind::RateLimited, message);
+    UpstreamFailure {
+        fault: Fault::Caller,
+        retry: Retry::Elsewhere,
+        was_asked: false,
+        ..failure.at(candidate.provider.name())
+    }
 }
 
 fn is_same(one: &Candidate, other: &Candidate) -> bool {

@@ -120,6 +120,28 @@ pub(crate) fn usage(model: &str, request: &InferenceRequest, written: &str) -> U
     Usage { input: Some(prompt(model, request)), ..output(model, written) }
 }
 
+/// What a provider said of usage, as far as it can be so; what cannot is counted: more tokens than there are, and none of a prompt or
+/// of an answer that were there, as some servers say of every call. Less than was counted stays: they know their vocabulary.
+pub(crate) fn believed(said: Option<Usage>, counted: impl FnOnce() -> Option<Usage>) -> Option<Usage> {
+    let Some(said) = said else { return counted() };
+    let is_absurd = said.total() > limits::USAGE_TOKENS_MAX;
+    if !is_absurd && said.prompt_total() > 0 && said.completion_total() > 0 {
+        return Some(said);
+    }
+    let Some(counted) = counted() else { return Some(said).filter(|_| !is_absurd) };
+    if is_absurd {
+        return Some(counted);
+    }
+    let mut usage = said;
+    if said.prompt_total() == 0 && counted.prompt_total() > 0 {
+        (usage.input, usage.provenance) = (counted.input, Provenance::Estimated);
+    }
+    if said.completion_total() == 0 && counted.completion_total() > 0 {
+        (usage.output, usage.provenance) = (counted.output, Provenance::Estimated);
+    }
+    Some(usage)
+}
+
 /// The usage of what was written alone.
 fn output(model: &str, written: &str) -> Usage {
     let output = Some(Counter::new(model).text(written));
@@ -152,6 +174,20 @@ pub(crate) fn written(choices: &[Choice]) -> String {
     })
 }
 
+/// Tokens of an answer as it comes, piece by piece: cheap, and never surely too many.
+///
+/// By a vocabulary each piece is counted as it is, which is what the model wrote where servers send token by token. An estimate may
+/// be half as much again too high (see above), so that two thirds of it count; a piece of text is a token at least, so that they count
+/// as one each where the estimate does not say less.
+#[derive(Clone, Copy)]
+pub(crate) struct Running {
+    vocabulary: Option<&'static CoreBPE>,
+    exact: u64,
+    /// Characters of which four, three and one are a token.
+    sizes: [u64; 3],
+    pieces: u64,
+}
+
 /// Counts the texts of one call for one model.
 struct Counter {
     /// That of the model; `None` if it is not known.
@@ -161,6 +197,38 @@ struct Counter {
     tokens: u64,
     /// The fewest tokens that all of it so far can have.
     at_least: u64,
+}
+
+// === impl Running ===
+
+impl Running {
+    pub(crate) fn new(model: &str) -> Self {
+        Self { vocabulary: Counter::new(model).vocabulary, exact: 0, sizes: [0; 3], pieces: 0 }
+    }
+
+    /// The same with one more piece.
+    #[must_use]
+    pub(crate) fn with(mut self, piece: &str) -> Self {
+        if piece.is_empty() {
+            return self;
+        }
+        self.pieces += 1;
+        match self.vocabulary.filter(|_| piece.len() <= limits::COUNTED_EXACTLY_BYTES_MAX) {
+            Some(vocabulary) => self.exact += vocabulary.encode_ordinary(piece).len() as u64,
+            None => piece.chars().for_each(|c| self.sizes[Class::of(c).size(c)] += 1),
+        }
+        self
+    }
+
+    /// How many there are, surely.
+    pub(crate) fn tokens(&self) -> u64 {
+        let [fours, threes, ones] = self.sizes;
+        let estimate = fours.div_ceil(4) + threes.div_ceil(3) + ones;
+        if self.vocabulary.is_some() {
+            return self.exact + estimate;
+        }
+        (estimate * 2 / 3).max(self.pieces.min(estimate))
+    }
 }
 
 // === impl Counted ===
@@ -354,6 +422,16 @@ impl Class {
             _ => Self::Letter(Size::One),
         }
     }
+
+    /// How many of its kind are a token: four, three or one, by their place.
+    fn size(&self, c: char) -> usize {
+        match self {
+            Self::Letter(Size::Four) => 0,
+            Self::Letter(Size::Three) => 1,
+            Self::Between if c.is_ascii() => 0,
+            Self::Between | Self::Letter(Size::One) | Self::Han => 2,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -400,6 +478,23 @@ mod tests {
         assert_eq!(prompt("gpt-4o", &request), 3 + 3 + 1 + 2);
         let usage = usage("gpt-4o", &request, "hello");
         assert_eq!((usage.input, usage.output, usage.provenance), (Some(9), Some(1), Provenance::Estimated));
+    }
+
+    #[test]
+    fn an_answer_is_counted_as_it_comes_and_never_surely_too_high() {
+        let count = |model: &str, pieces: &[&str]| {
+            pieces.iter().fold(Running::new(model), |running, piece| running.with(piece)).tokens()
+        };
+        assert_eq!(count("gpt-4", &["antidis", "establishment", "arianism"]), 6);
+        assert_eq!(count("m", &["word "; 12]), 12, "a piece is a token at least");
+        assert_eq!(count("m", &["a"; 40]), 10, "but not where a server sends letter by letter");
+        assert_eq!(count("m", &["word ".repeat(12).as_str(), ""]), 10, "two thirds of 15");
+        for (name, text) in SAMPLES.iter().filter(|(name, _)| *name != "blanks and rules") {
+            let newest = tiktoken_rs::o200k_base_singleton().encode_ordinary(text).len() as u64;
+            let pieces: Vec<&str> = text.split_inclusive(' ').collect();
+            assert!(count("m", &[text]) <= newest + 1, "{name}");
+            assert!(count("m", &pieces) <= newest + newest / 4, "{name}: its words are tokens");
+        }
     }
 
     /// The same articles of the Universal Declaration of Human Rights, and texts as they are sent to models.

@@ -442,7 +442,7 @@ impl From<&CallRecord> for Completed {
             model_used: record.model_used.clone(),
             outcome: record.outcome.as_str(),
             error: match &record.outcome {
-                Outcome::Answered | Outcome::Cancelled | Outcome::Stopped => None,
+                Outcome::Answered | Outcome::Cancelled | Outcome::Cut | Outcome::Stopped => None,
                 Outcome::Failed(error) => Some(word(error)),
                 Outcome::Truncated(failure) => Some(failure.kind.as_str()),
             },

@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
-use hoosh_budget::TokenBudget;
 use hoosh_budget::rate::{Limits, RateLimits};
+use hoosh_budget::{LedgerFault, TokenBudget};
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{
     ContextPolicy, ContextWish, FailureKind, Fidelity, FidelityNote, HooshError, LlmProvider, ModelInfo,
     NoRoute, NoRouteCause, ProviderHealth, UpstreamFailure, limits, rate_limit,
 };
 use hoosh_router::{
-    Attempt, Attempted, Candidate, Moment, Object, Objection, Opening, PassedOver, Permit, Plan, Query,
-    QueueLimits, RetryBudget, RetryPolicy, Router, Seed, Terms, Turn, Unanswered, near,
+    Attempt, Attempted, Candidate, Missed, Moment, Object, Objection, Opening, PassedOver, Permit, Plan,
+    Query, QueueLimits, RetryBudget, RetryPolicy, Router, Seed, Terms, Turn, Unanswered, near,
 };
 use http::HeaderMap;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -102,6 +102,7 @@ struct By {
     edited: Option<Arc<Edited>>,
     budget: Arc<RetryBudget>,
     tally: Arc<Tally>,
+    purse: Option<budget::Purse>,
 }
 
 /// What is kept of an attempt until its answer ends.
@@ -212,7 +213,13 @@ impl Gateway {
             Ok(Answered { answer, head, held, by }) => {
                 let dialect = call.dialect;
                 let continuation = by.map(|by| self.continuation(call, by));
-                Ok(settle(answer, head, held, dialect, settlement, continuation))
+                let (reply, kept) = settle(answer, head, held, dialect, settlement, continuation);
+                if let Some(kept) = kept
+                    && let Err(fault) = kept.await
+                {
+                    tracing::error!(id = %reply.head.request_id, %fault, "an answer goes out before it is kept that it was booked");
+                }
+                Ok(reply)
             }
             Err(error) => {
                 settlement.settle(Outcome::Failed(error.clone()));
@@ -288,6 +295,7 @@ impl Gateway {
                 .told(call.dialect, rate_limit::for_client(call.dialect, answer.limits.clone())),
             cost: None,
             queued,
+            budget_limit: call.shortened_to(),
         };
         let is_stream = matches!(answer.body, AnswerBody::Stream(_));
         let by = (is_stream && candidate.options.continues).then(|| By {
@@ -296,6 +304,7 @@ impl Gateway {
             edited,
             budget: Arc::clone(&budget),
             tally: settlement.tally(),
+            purse: settlement.purse(),
         });
         Ok(Answered { answer, head, held, by })
     }
@@ -317,7 +326,7 @@ impl Gateway {
 
     /// What it takes to go on with a stream of a candidate's.
     fn continuation(&self, call: Call, by: By) -> Box<Continuation> {
-        let By { decision, candidate, edited, budget, tally } = by;
+        let By { decision, candidate, edited, budget, tally, purse } = by;
         Box::new(Continuation {
             router: self.router.clone(),
             lines: self.lines.clone(),
@@ -329,6 +338,7 @@ impl Gateway {
             decision,
             budget,
             tally,
+            purse,
             wrote: vec![candidate],
         })
     }
@@ -537,8 +547,23 @@ impl Gateway {
             terms.policy = RetryPolicy::ONCE;
         }
         let asking = self.asking(call, decision, settlement);
-        let ask = |opening: Opening<'p>| async move {
+        let purse = &settlement.purse();
+        let ask = |opening: Opening<'p>, from: Option<&'p Candidate>| async move {
             let candidate = opening.candidate;
+            if opening.is_hedge {
+                hold_leg(purse.as_ref(), call, &decision.plan, candidate).await?;
+            }
+            // The same one once more is no failover.
+            if let Some(from) = from.filter(|from| !std::ptr::eq(*from, candidate)) {
+                let is_hedge = opening.is_hedge;
+                self.events.tell(|| {
+                    let (id, from, to) = (call.id.clone(), from.into(), candidate.into());
+                    match is_hedge {
+                        true => Happened::Hedged { id, from, to },
+                        false => Happened::FailedOver { id, from, to },
+                    }
+                });
+            }
             let fidelity = self.fidelity_of(call, candidate);
             if lane::answers_itself(call, candidate) {
                 // Nobody is asked, so that nobody's health and line has to do with it.
@@ -560,21 +585,8 @@ impl Gateway {
         };
         let mut last: Option<&Candidate> = None;
         let attempts = self.router.attempt(&decision.plan, terms, |opening: Opening<'p>| {
-            let candidate = opening.candidate;
-            // The same one once more is no failover.
-            if let Some(from) = last.replace(candidate)
-                && !std::ptr::eq(from, candidate)
-            {
-                let is_hedge = opening.is_hedge;
-                self.events.tell(|| {
-                    let (id, from, to) = (call.id.clone(), from.into(), candidate.into());
-                    match is_hedge {
-                        true => Happened::Hedged { id, from, to },
-                        false => Happened::FailedOver { id, from, to },
-                    }
-                });
-            }
-            ask(opening)
+            let from = last.replace(opening.candidate);
+            ask(opening, from)
         });
         let (Some(deadline), Some(limit)) = (deadline, self.answer_time_max) else { return attempts.await };
         // It may also wait between two attempts.
@@ -750,6 +762,26 @@ impl Gateway {
     }
 }
 
+/// Holds what a prompt takes that is sent to one more beside another.
+///
+/// # Errors
+///
+/// [`Missed::Declined`] where its pools have not so much left: what is only faster is not worth more than there is.
+async fn hold_leg(
+    purse: Option<&budget::Purse>,
+    call: &Call,
+    plan: &Plan,
+    candidate: &Candidate,
+) -> Result<(), Missed> {
+    let Some(purse) = purse else { return Ok(()) };
+    let prompt = call.prompt_tokens_for(&candidate.model).unwrap_or(call.body.len() as u64);
+    let more = budget::leg(plan, candidate, call.id.unix_seconds(), prompt);
+    purse.hold(more).await.map_err(|refusal| {
+        tracing::debug!(id = %call.id, %candidate, %refusal, "no second one is asked");
+        Missed::Declined
+    })
+}
+
 /// The failures of both plans, in their order.
 fn after(before: &[UpstreamFailure], error: HooshError) -> HooshError {
     match error {
@@ -775,11 +807,12 @@ fn again(found: Found, call: &Call, settlement: &mut Settlement) -> (Answer, Rep
         limits: settlement.shares.told(call.dialect, HeaderMap::new()),
         cost: None,
         queued: Duration::ZERO,
+        budget_limit: None,
     };
     (Answer { body: found.body, notes: Vec::new(), limits: HeaderMap::new() }, head)
 }
 
-/// Hands the answer out: a whole one is settled now, a stream takes its settlement along.
+/// Hands the answer out: a whole one is settled now, and may have to wait until that is kept; a stream takes its settlement along.
 fn settle(
     answer: Answer,
     mut head: ReplyHead,
@@ -787,13 +820,15 @@ fn settle(
     dialect: Dialect,
     mut settlement: Settlement,
     continuation: Option<Box<Continuation>>,
-) -> Reply {
+) -> (Reply, Option<Wait>) {
+    let mut kept = None;
     let body = match answer.body {
         AnswerBody::Full { body, usage } => {
             settlement.give(&body);
             settlement.usage = usage;
             head.cost = settlement.cost();
             settlement.settle(Outcome::Answered);
+            kept = settlement.kept();
             if let Some(held) = held {
                 held.end(None);
             }
@@ -806,8 +841,11 @@ fn settle(
             ReplyBody::Stream(ReplyStream::new(lane, dialect, settlement, held, continuation))
         }
     };
-    Reply { head, body }
+    (Reply { head, body }, kept)
 }
+
+/// A wait for what is booked to be kept.
+type Wait = hoosh_budget::Answer<'static, Result<(), LedgerFault>>;
 
 // === impl Edits ===
 

@@ -6,6 +6,7 @@
 
 mod counting;
 mod embedding;
+mod meter;
 mod passthrough;
 mod translate;
 
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use hoosh_core::dialect::{Dialect, Operation};
+use hoosh_core::dialect::{Dialect, Operation, StreamForm, limits_in_place};
 use hoosh_core::{
     EventStream, FailureKind, Fidelity, FidelityNote, InferenceRequest, InvalidRequest, NoteKind, Problem,
     Retry, UpstreamFailure, Usage,
@@ -23,6 +24,7 @@ use http::HeaderMap;
 
 use crate::call::Call;
 use crate::context::Edited;
+pub(crate) use meter::{Meter, Room};
 
 /// What a candidate answered.
 pub(crate) struct Answer {
@@ -64,6 +66,22 @@ pub(crate) trait Lane: Send {
 
     /// Goes on with what another candidate writes, which was given what is there.
     fn go_on(&mut self, _rest: Rest) {}
+
+    /// What counts the stream against what is held for it. `None`: nobody holds it to anything.
+    ///
+    /// Where the next piece [wants](Meter::wanted) more than there is, `poll_bytes` gives nothing but what comes before it: an empty
+    /// piece, if that is nothing.
+    fn meter(&mut self) -> Option<&mut Meter> {
+        None
+    }
+
+    /// Appends the end of an answer that was as long as it may be, which took so much. The provider is asked no further.
+    fn cut(&mut self, _usage: &Usage, _out: &mut Vec<u8>) {}
+
+    /// Whether what was given last may be the last of it: all answers in it are finished.
+    fn is_ending(&self) -> bool {
+        self.is_done()
+    }
 
     /// Appends an error as the last event.
     fn write_problem(&mut self, problem: &Problem, out: &mut Vec<u8>);
@@ -126,7 +144,7 @@ fn goes_as_it_is(call: &Call, candidate: &Candidate) -> bool {
         && !(may_be_continued && call.dialect.operation() == Operation::Inference)
         && !(repeats_model && *candidate.model != *call.head.model)
         && call.history().is_none()
-        && call.answer_max().is_none()
+        && (call.answer_max().is_none() || limits_in_place(call.dialect))
         && !call.head.json_list
         && !call.is_for_us_alone()
 }
@@ -139,6 +157,14 @@ pub(crate) fn answers_itself(call: &Call, candidate: &Candidate) -> bool {
         Operation::Embedding | Operation::Plain => false,
     }
 }
+
+/// Whether the caller's clients read comments in a stream. Google's library for Python takes every line for data.
+fn takes_comments(dialect: Dialect) -> bool {
+    dialect.stream_form() == StreamForm::Sse && dialect != Dialect::Gemini
+}
+
+/// Says in a stream why it ends: there, since its head has gone out before.
+const CUT_COMMENT: &[u8] = b": x-hoosh-budget: cut\n\n";
 
 /// Asks one candidate, by another request than the call's where that had to be edited.
 ///

@@ -9,14 +9,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
+use hoosh_budget::LedgerFault;
 use hoosh_core::dialect::Dialect;
-use hoosh_core::{FidelityNote, NanoUsd, Problem, ProblemKind, Provenance, Retry, UpstreamFailure, Usage};
+use hoosh_core::{
+    FidelityNote, NanoUsd, Problem, ProblemKind, Provenance, Retry, UpstreamFailure, Usage, limits,
+};
 use http::HeaderMap;
 
+use crate::budget::More;
 use crate::cache::CacheUse;
 use crate::call::RequestId;
 use crate::context::ContextReceipt;
 use crate::continuation::{Continuation, Continued};
+use crate::count;
 use crate::gateway::Held;
 use crate::lane::{Lane, Rest};
 use crate::settle::{Outcome, Settlement};
@@ -55,6 +60,8 @@ pub struct ReplyHead {
     pub cost: Option<NanoUsd>,
     /// How long it waited in line before who answered.
     pub queued: Duration,
+    /// The most tokens that the answer could have, where its pools had no more left for it. `None`: as many as it was asked for.
+    pub budget_limit: Option<u64>,
 }
 
 /// The body of an answer, in the caller's dialect.
@@ -80,8 +87,24 @@ pub struct ReplyStream {
     settlement: Box<Settlement>,
     dialect: Dialect,
     is_broken: bool,
+    /// What its ledger does for it: more that is held, or a lease renewed.
+    holding: Option<Holding>,
+    /// Where its end waits until it is kept: what is given after that.
+    keeping: Option<Kept>,
+    last: Option<Bytes>,
+    /// Whether it has to.
+    is_strict: bool,
     /// What is done when it breaks, where the route wants it gone on with.
     recovery: Option<Recovery>,
+}
+
+/// A wait for what is booked to be kept.
+type Kept = BoxFuture<'static, Result<(), LedgerFault>>;
+
+/// What a ledger does for a stream that goes on.
+enum Holding {
+    More(BoxFuture<'static, More>),
+    Renewal(BoxFuture<'static, ()>),
 }
 
 /// How it stands with going on.
@@ -105,9 +128,13 @@ impl ReplyStream {
         Self {
             lane: Some(lane),
             held: held.map(Box::new),
+            is_strict: settlement.is_strict(),
             settlement: Box::new(settlement),
             dialect,
             is_broken: false,
+            holding: None,
+            keeping: None,
+            last: None,
             recovery: continuation.map(Recovery::Ready),
         }
     }
@@ -179,6 +206,94 @@ impl ReplyStream {
         out.into()
     }
 
+    /// Its pools have no more: it is ended as an answer that is as long as it may be.
+    fn cut(&mut self) -> Bytes {
+        let mut out = Vec::with_capacity(256);
+        if let Some(mut lane) = self.lane.take() {
+            let usage = usage_of_cut(&mut *lane);
+            lane.cut(&usage, &mut out);
+            self.settlement.usage = Some(usage);
+            self.settlement.note(lane.take_notes());
+        }
+        self.recovery = None;
+        self.release(None);
+        self.settlement.settle(Outcome::Cut);
+        out.into()
+    }
+
+    /// The last bytes, once all that is booked is kept where it must be before they go out.
+    fn last(&mut self, bytes: Bytes) -> Option<Bytes> {
+        match self.settlement.kept() {
+            None => Some(bytes),
+            Some(kept) => {
+                self.keeping = Some(Box::pin(kept));
+                self.last = Some(bytes);
+                None
+            }
+        }
+    }
+
+    /// These bytes, unless they may be the last and all that is booked has to be kept before those go out.
+    fn in_time(&mut self, bytes: Bytes) -> Option<Bytes> {
+        let is_last = |lane: &Box<dyn Lane>| (lane.is_done(), lane.is_ending());
+        let (is_done, is_ending) = self.lane.as_ref().map(is_last).unwrap_or_default();
+        if !self.is_strict || !is_ending {
+            return Some(bytes);
+        }
+        let bytes = match self.last.take() {
+            Some(before) => [before, bytes].concat().into(),
+            None => bytes,
+        };
+        if is_done {
+            self.answered();
+            return self.last(bytes);
+        }
+        // What ends the answer, but not what ends the stream: more may follow at once.
+        self.last = Some(bytes);
+        None
+    }
+
+    /// Settles it as answered, while its provider may still be closing.
+    fn answered(&mut self) {
+        if let Some(mut lane) = self.lane.take() {
+            self.account(&mut *lane, true);
+            self.lane = Some(lane);
+        }
+        self.release(None);
+        self.settlement.settle(Outcome::Answered);
+    }
+
+    /// Sees to what is held for it. `Ready(false)`: its pools have no more for what comes next.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Some(lane) = &mut self.lane else { return Poll::Ready(true) };
+        let wanted = lane.meter().map_or(0, |meter| meter.wanted());
+        if self.holding.is_none() {
+            self.holding = self.settlement.held().and_then(|held| held.renewal()).map(Holding::Renewal);
+        }
+        if let Some(Holding::Renewal(renewal)) = &mut self.holding {
+            // Nothing waits for it, unless more is to be held.
+            if renewal.as_mut().poll(cx).is_ready() {
+                self.holding = None;
+            } else if wanted > 0 {
+                return Poll::Pending;
+            }
+        }
+        if self.holding.is_none() && wanted > 0 {
+            self.holding = self.settlement.held().map(|held| Holding::More(held.extend(wanted)));
+        }
+        // Nobody could hold more for what waits only if it held nothing.
+        let Some(Holding::More(more)) = &mut self.holding else { return Poll::Ready(wanted == 0) };
+        let more = ready!(more.as_mut().poll(cx));
+        self.holding = None;
+        match (more, lane.meter()) {
+            (More::Tokens(more), Some(meter)) => {
+                meter.allow(more);
+                Poll::Ready(true)
+            }
+            _ => Poll::Ready(false),
+        }
+    }
+
     /// Tells those who kept a place for it how it ended.
     fn release(&mut self, failure: Option<&UpstreamFailure>) {
         if let Some(held) = self.held.take() {
@@ -189,14 +304,28 @@ impl ReplyStream {
     /// Takes over from a lane that is over what it has for the books.
     fn account(&mut self, lane: &mut dyn Lane, is_whole: bool) {
         let whole = lane.usage().filter(|_| is_whole);
-        self.settlement.usage = whole.or_else(|| usage_so_far(lane));
+        self.settlement.usage = match whole {
+            Some(usage) => count::believed(Some(usage), || lane.counted(None)),
+            None => usage_so_far(lane),
+        };
         self.settlement.note(lane.take_notes());
+    }
+}
+
+/// The usage of a stream that its pools cut: what was counted against them, or what the provider has said where that is more.
+fn usage_of_cut(lane: &mut dyn Lane) -> Usage {
+    let usage = usage_so_far(lane).unwrap_or_default();
+    let written = lane.meter().map_or(0, |meter| meter.written());
+    match usage.provenance {
+        Provenance::Estimated => Usage { output: Some(written), ..usage },
+        _ => usage,
     }
 }
 
 /// The usage of a stream that is not over.
 fn usage_so_far(lane: &dyn Lane) -> Option<Usage> {
-    match lane.usage() {
+    let said = lane.usage().filter(|said| said.total() <= limits::USAGE_TOKENS_MAX);
+    match said {
         Some(seen) => Some(early(seen, lane.counted(Some(&seen)))),
         None => lane.counted(None),
     }
@@ -219,38 +348,71 @@ impl Stream for ReplyStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let this = &mut *self;
-        if let Some(Recovery::Asking(asking, failure)) = &mut this.recovery {
-            match ready!(asking.as_mut().poll(cx)) {
-                Some(continued) => this.continue_with(continued),
-                None => {
-                    let failure = (**failure).clone();
-                    return Poll::Ready(Some(this.broken(failure)));
+        loop {
+            if let Some(keeping) = &mut this.keeping {
+                if let Err(fault) = ready!(keeping.as_mut().poll(cx)) {
+                    tracing::error!(%fault, "an answer ends before it is kept that it was booked");
+                }
+                this.keeping = None;
+                if let Some(last) = this.last.take().filter(|last| !last.is_empty()) {
+                    return Poll::Ready(Some(last));
                 }
             }
-        }
-        let Some(lane) = this.lane.as_mut() else { return Poll::Ready(None) };
-        let polled = lane.poll_bytes(cx);
-        this.settlement.usage = lane.usage();
-        match polled {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(Ok(bytes))) => {
-                this.settlement.give(&bytes);
-                Poll::Ready(Some(bytes))
-            }
-            Poll::Ready(Some(Err(failure))) => match this.is_recovering(&failure) {
-                true => self.poll_next(cx),
-                false => Poll::Ready(Some(this.broken(failure))),
-            },
-            Poll::Ready(None) => {
-                let mut reported = None;
-                if let Some(mut lane) = this.lane.take() {
-                    reported = lane.reported();
-                    this.account(&mut *lane, reported.is_none());
+            if let Some(Recovery::Asking(asking, failure)) = &mut this.recovery {
+                match ready!(asking.as_mut().poll(cx)) {
+                    Some(continued) => this.continue_with(continued),
+                    None => {
+                        let failure = (**failure).clone();
+                        let end = this.broken(failure);
+                        match this.last(end) {
+                            Some(end) => return Poll::Ready(Some(end)),
+                            None => continue,
+                        }
+                    }
                 }
-                let failure = reported.map(|failure| this.settlement.named(failure));
-                this.release(failure.as_ref());
-                this.settlement.settle(failure.map_or(Outcome::Answered, Outcome::Truncated));
-                Poll::Ready(None)
+            }
+            if !ready!(this.poll_held(cx)) {
+                let end = this.cut();
+                match this.last(end) {
+                    Some(end) => return Poll::Ready(Some(end)),
+                    None => continue,
+                }
+            }
+            let Some(lane) = this.lane.as_mut() else { return Poll::Ready(None) };
+            let polled = lane.poll_bytes(cx);
+            this.settlement.usage = lane.usage();
+            match polled {
+                Poll::Pending => return Poll::Pending,
+                // More has to be held before what comes next.
+                Poll::Ready(Some(Ok(bytes))) if bytes.is_empty() => {}
+                Poll::Ready(Some(Ok(bytes))) => {
+                    this.settlement.give(&bytes);
+                    if let Some(bytes) = this.in_time(bytes) {
+                        return Poll::Ready(Some(bytes));
+                    }
+                }
+                Poll::Ready(Some(Err(failure))) => {
+                    if !this.is_recovering(&failure) {
+                        let end = this.broken(failure);
+                        if let Some(end) = this.last(end) {
+                            return Poll::Ready(Some(end));
+                        }
+                    }
+                }
+                Poll::Ready(None) => {
+                    let mut reported = None;
+                    if let Some(mut lane) = this.lane.take() {
+                        reported = lane.reported();
+                        this.account(&mut *lane, reported.is_none());
+                    }
+                    let failure = reported.map(|failure| this.settlement.named(failure));
+                    this.release(failure.as_ref());
+                    this.settlement.settle(failure.map_or(Outcome::Answered, Outcome::Truncated));
+                    let last = this.last.take().unwrap_or_default();
+                    if let Some(last) = this.last(last) {
+                        return Poll::Ready(Some(last).filter(|last| !last.is_empty()));
+                    }
+                }
             }
         }
     }

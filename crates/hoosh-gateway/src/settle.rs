@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hoosh_budget::TokenBudget;
+use hoosh_budget::{Answer, LedgerFault, TokenBudget};
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{
     FailureKind, FidelityNote, HooshError, LlmProvider, NanoUsd, Provenance, ServiceTier, UpstreamFailure,
@@ -122,6 +122,8 @@ pub enum Outcome {
     Failed(HooshError),
     /// With an answer that broke in the middle, and why.
     Truncated(UpstreamFailure),
+    /// Its pools had no more for it: what was passed on was ended as an answer that is as long as it may be.
+    Cut,
     /// The caller went away.
     Cancelled,
     /// When the gateway stopped: its answer was still coming, or waited for.
@@ -226,6 +228,7 @@ impl Outcome {
             Self::Answered => "answered",
             Self::Failed(_) => "failed",
             Self::Truncated(_) => "truncated",
+            Self::Cut => "cut",
             Self::Cancelled => "cancelled",
             Self::Stopped => "stopped",
         }
@@ -305,6 +308,21 @@ impl Settlement {
     /// It holds this of its pools, until it is settled.
     pub(crate) fn holds(&mut self, held: Option<budget::Held>) {
         self.reservation = held;
+    }
+
+    /// Holds more for those who work on it beside who answers. `None`: no pool is charged for it.
+    pub(crate) fn purse(&self) -> Option<budget::Purse> {
+        self.reservation.as_ref().map(budget::Held::purse)
+    }
+
+    /// Whether an answer has to wait for what is booked to be kept.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.budget.as_ref().is_some_and(|budget| budget.ledger().is_strict())
+    }
+
+    /// Where it is booked an answer may have to wait for that: answers when all that is booked so far is kept. `None`: it need not.
+    pub(crate) fn kept(&self) -> Option<Answer<'static, Result<(), LedgerFault>>> {
+        self.budget.as_ref()?.ledger().kept()
     }
 
     /// How many candidates have been asked, for whoever asks one more.

@@ -70,6 +70,8 @@ pub enum Missed {
     Failed(UpstreamFailure),
     /// It was not asked, since it is let alone until then: others have found that out since the plan was made.
     Resting(std::time::Instant),
+    /// It was to be asked beside another one and was not, since whoever asks would not have both. It may still be asked in its place.
+    Declined,
 }
 
 // === impl Opening ===
@@ -226,7 +228,7 @@ where
             return (second, second_asked.await, None);
         }
         Either::Right((Err(missed), first_asked)) => {
-            if matches!(missed, Missed::Resting(_)) {
+            if matches!(missed, Missed::Resting(_) | Missed::Declined) {
                 hedging.budget.refund();
             }
             // What one finds wrong with the request may be all right for the other.
@@ -264,6 +266,7 @@ fn observe(failover: &mut Failover<'_>, candidate: &Candidate, missed: Missed) {
     match missed {
         Missed::Failed(failure) => failover.observe(candidate, failure, now()),
         Missed::Resting(until) => failover.resting(candidate, until),
+        Missed::Declined => failover.declined(candidate),
     }
 }
 

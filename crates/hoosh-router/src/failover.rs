@@ -193,6 +193,15 @@ impl<'p> Failover<'p> {
         self.stands[at].ready = if waits { Ready::At(until) } else { Ready::Never };
     }
 
+    /// Learns that the one [`beside`](Self::beside) was not asked after all. It can be, as if nobody had thought of it.
+    pub fn declined(&mut self, candidate: &Candidate) {
+        if let Some(at) = self.place(candidate) {
+            self.asked -= 1;
+            // Only who has never been asked is asked beside another. One that is declined by itself would be so without an end.
+            self.stands[at].ready = if at == self.last { Ready::Never } else { Ready::Now };
+        }
+    }
+
     fn place(&self, candidate: &Candidate) -> Option<usize> {
         self.stands.iter().position(|stand| std::ptr::eq(stand.candidate, candidate))
     }

@@ -171,7 +171,7 @@ impl Observer for CallLog {
                     first_ms = record.time_to_first.map(|time| time.as_millis() as u64),
                     ms = record.duration.as_millis() as u64,
                     error = match &record.outcome {
-                        Outcome::Answered | Outcome::Cancelled | Outcome::Stopped => None,
+                        Outcome::Answered | Outcome::Cancelled | Outcome::Cut | Outcome::Stopped => None,
                         Outcome::Failed(error) => Some(error.to_string()),
                         Outcome::Truncated(failure) => Some(failure.to_string()),
                     },
@@ -179,7 +179,9 @@ impl Observer for CallLog {
             };
         }
         match record.outcome {
-            Outcome::Answered | Outcome::Cancelled | Outcome::Stopped => log!(tracing::Level::INFO),
+            Outcome::Answered | Outcome::Cancelled | Outcome::Cut | Outcome::Stopped => {
+                log!(tracing::Level::INFO);
+            }
             Outcome::Failed(_) | Outcome::Truncated(_) => log!(tracing::Level::WARN),
         }
     }

@@ -43,7 +43,7 @@ impl Books {
             LedgerPlace::Memory => (Arc::new(MemoryLedger::new(pools.clone()).watched_by(watch)), None),
             LedgerPlace::File(path) => {
                 let path = Path::new(path);
-                let file = FileLedger::open(path, pools, Durability::Group, Some(watch), now)?;
+                let file = FileLedger::open(path, pools, settings.durability, Some(watch), now)?;
                 let file = Arc::new(file);
                 (Arc::clone(&file) as Arc<dyn Ledger>, Some(file))
             }
@@ -57,6 +57,10 @@ impl Books {
             tracing::warn!(
                 "another `[budget] ledger` counts from the next start on; the one that is open is kept"
             );
+        }
+        let is_strict = settings.durability == Durability::Strict;
+        if is_strict != self.budget.ledger().is_strict() && self.file.is_some() {
+            tracing::warn!("another `[budget] durability` counts from the next start on");
         }
         // Both kinds of ledger answer at once.
         if let Some(Err(fault)) = self.budget.reconfigured(pools, Timestamp::now()).now_or_never() {

@@ -24,9 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use figment::value::{Dict, Value};
-use hoosh_budget::TokenPool;
 use hoosh_budget::jwt::JwtAlgorithm;
 use hoosh_budget::rate::Limits;
+use hoosh_budget::{Durability, TokenPool};
 use hoosh_core::prices::PriceEntry;
 use hoosh_core::{ContextRule, Fidelity, OnUnpriced, PriceTable};
 use hoosh_gateway::{Fallbacks, SemanticSettings};
@@ -128,6 +128,8 @@ pub struct Server {
 pub struct Budget {
     /// The ledger.
     pub ledger: LedgerPlace,
+    /// When what a call took is in it for good.
+    pub durability: Durability,
     /// Whether rows of the usage log are kept without pools too.
     pub log: bool,
     /// How long rows of the usage log are kept. `None`: for ever.

@@ -42,5 +42,7 @@ pub(crate) const X_HOOSH_FIDELITY: HeaderName = HeaderName::from_static("x-hoosh
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// What could not be carried.
 pub(crate) const X_HOOSH_LOSSY: HeaderName = HeaderName::from_static("x-hoosh-lossy");
+/// What its pools made of a call's answer.
+pub(crate) const X_HOOSH_BUDGET: HeaderName = HeaderName::from_static("x-hoosh-budget");
 /// What the call cost, in US dollars.
 pub(crate) const X_HOOSH_COST: HeaderName = HeaderName::from_static("x-hoosh-cost");

@@ -254,6 +254,60 @@ impl Head {
     }
 }
 
+/// A body whose answer may have no more than `most` tokens for each of its choices, every other byte as it was; what says less stays.
+/// `None`: the dialect says it in a place where other fields go by it (Gemini, Ollama, Anthropic with its thinking), so that
+/// the request has to be read and written.
+pub fn limit_answer(dialect: Dialect, body: &Bytes, most: u64, quirks: Quirks) -> Option<Bytes> {
+    #[derive(Deserialize)]
+    struct Most<'a> {
+        #[serde(borrow, default, deserialize_with = "present")]
+        max_tokens: Option<&'a RawValue>,
+        #[serde(borrow, default, deserialize_with = "present")]
+        max_completion_tokens: Option<&'a RawValue>,
+        #[serde(borrow, default, deserialize_with = "present")]
+        max_output_tokens: Option<&'a RawValue>,
+    }
+    let text = std::str::from_utf8(body).ok()?;
+    let said: Most<'_> = serde_json::from_str(text).ok()?;
+    let (name, values) = match dialect {
+        // Servers know one of the two words or both.
+        Dialect::OpenAiChat if quirks.max_completion_tokens => {
+            ("max_completion_tokens", [said.max_completion_tokens, said.max_tokens])
+        }
+        Dialect::OpenAiChat => ("max_tokens", [said.max_tokens, said.max_completion_tokens]),
+        Dialect::OpenAiCompletions => ("max_tokens", [said.max_tokens, None]),
+        Dialect::OpenAiResponses => ("max_output_tokens", [said.max_output_tokens, None]),
+        _ => return None,
+    };
+    let is_more = |raw: &&RawValue| raw.get().parse::<u64>().ok().is_none_or(|asked| asked > most);
+    let mut edits: Vec<(Range<usize>, String)> = values
+        .iter()
+        .flatten()
+        .filter(|raw| is_more(raw))
+        .map(|raw| (span(text, raw.get()), most.to_string()))
+        .collect();
+    if values.iter().all(Option::is_none) {
+        // The object has at least the model in it, so a comma is right.
+        let end = body.iter().rposition(|byte| *byte == b'}')?;
+        edits.push((end..end, format!(r#","{name}":{most}"#)));
+    }
+    edits.sort_by_key(|(at, _)| at.start);
+    let mut limited = Vec::with_capacity(body.len() + 32);
+    let mut from = 0;
+    for (at, text) in edits {
+        limited.extend_from_slice(&body[from..at.start]);
+        limited.extend_from_slice(text.as_bytes());
+        from = at.end;
+    }
+    limited.extend_from_slice(&body[from..]);
+    Some(limited.into())
+}
+
+/// Whether [`limit_answer`] can do that in a dialect.
+pub fn limits_in_place(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiResponses)
+}
+
 /// The model for a moderation that names none, OpenAI's own default
 /// (platform.openai.com/docs/api-reference/moderations/create, read 2026-11-24).
 const DEFAULT_MODERATION_MODEL: &str = "omni-moderation-latest";
@@ -598,5 +652,40 @@ mod tests {
     fn llama_cpps_no_limit_is_no_limit() {
         let head = Head::read(Dialect::OpenAiCompletions, br#"{"model":"m","max_tokens":-1}"#).unwrap();
         assert_eq!(head.max_tokens, None);
+    }
+
+    #[test]
+    fn an_answer_is_limited_in_place() {
+        let check = |dialect, body: &'static str, newer: bool, expect: Option<&str>| {
+            let quirks = Quirks { max_completion_tokens: newer, ..Quirks::NONE };
+            let limited = limit_answer(dialect, &Bytes::from_static(body.as_bytes()), 9, quirks);
+            assert_eq!(limited.as_deref(), expect.map(str::as_bytes), "{body}");
+            assert_eq!(limits_in_place(dialect), expect.is_some(), "{dialect}");
+        };
+        let (chat, completions) = (Dialect::OpenAiChat, Dialect::OpenAiCompletions);
+        check(chat, r#"{"model":"m" }"#, false, Some(r#"{"model":"m" ,"max_tokens":9}"#));
+        check(chat, r#"{"model":"m"}"#, true, Some(r#"{"model":"m","max_completion_tokens":9}"#));
+        check(chat, r#"{"max_tokens":10, "model":"m"}"#, false, Some(r#"{"max_tokens":9, "model":"m"}"#));
+        check(chat, r#"{"max_tokens":8,"model":"m"}"#, false, Some(r#"{"max_tokens":8,"model":"m"}"#));
+        check(chat, r#"{"max_tokens":null,"model":"m"}"#, false, Some(r#"{"max_tokens":9,"model":"m"}"#));
+        check(
+            chat,
+            r#"{"max_completion_tokens":1,"max_tokens":5000,"model":"m"}"#,
+            false,
+            Some(r#"{"max_completion_tokens":1,"max_tokens":9,"model":"m"}"#),
+        );
+        check(
+            completions,
+            r#"{"prompt":["a","b"],"max_tokens":-1}"#,
+            false,
+            Some(r#"{"prompt":["a","b"],"max_tokens":9}"#),
+        );
+        check(
+            Dialect::OpenAiResponses,
+            r#"{"input":"a"}"#,
+            false,
+            Some(r#"{"input":"a","max_output_tokens":9}"#),
+        );
+        check(Dialect::Gemini, r#"{"contents":[]}"#, false, None);
     }
 }

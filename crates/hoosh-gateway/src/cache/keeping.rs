@@ -92,6 +92,8 @@ impl Keeping {
                 }
                 None => Landing::Unkept,
             },
+            // A part of an answer is for nobody else.
+            Outcome::Cut => Landing::Unkept,
             Outcome::Failed(_) | Outcome::Truncated(_) => Landing::Failed,
             // Says nothing of the answer: the lead is dropped, and one of those who wait takes over.
             Outcome::Cancelled | Outcome::Stopped => return,

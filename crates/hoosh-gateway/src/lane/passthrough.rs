@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use hoosh_core::dialect::{
-    Changes, DecodeError, Dialect, Operation, ReplyContext, Seen, StreamForm, Tap, openai_embeddings,
+    Changes, DecodeError, Dialect, Operation, ReplyContext, Seen, Shears, StreamForm, Tap, limit_answer,
+    openai_embeddings,
 };
 use hoosh_core::framing::{FramingError, LineFramer, SseFramer};
 use hoosh_core::{
@@ -17,7 +18,7 @@ use hoosh_core::{
 use hoosh_router::{Candidate, Holding, StreamWindow};
 use tokio::time::{Sleep, sleep};
 
-use super::{Answer, AnswerBody, Lane};
+use super::{Answer, AnswerBody, CUT_COMMENT, Lane, Meter, takes_comments};
 use crate::call::Call;
 use crate::count::{self, Prompt};
 
@@ -28,6 +29,9 @@ pub(super) async fn ask(call: &Call, candidate: &Candidate) -> Result<Answer, Up
     let quirks = provider.quirks();
     let ask_usage = stream && is_asked_for_usage(call.dialect) && !quirks.no_stream_options;
     let body = call.head.splice(&call.body, &Changes { model: &candidate.model, ask_usage, quirks });
+    let limited =
+        call.answer_max_of(candidate).and_then(|most| limit_answer(call.dialect, &body, most, quirks));
+    let body = limited.unwrap_or(body);
     let (model, headers) = (candidate.model.as_ref().to_owned(), call.headers.clone());
     let reply = provider.forward(WireRequest { dialect: call.dialect, model, headers, stream, body }).await?;
     let limits = rate_limit::kept(&reply.headers);
@@ -36,12 +40,17 @@ pub(super) async fn ask(call: &Call, candidate: &Candidate) -> Result<Answer, Up
         WireBody::Full(body) => {
             tap.whole(&body)?;
             let body = if call.dialect == Dialect::OpenAiEmbeddings { as_asked(call, body)? } else { body };
-            AnswerBody::Full { usage: tap.usage().or_else(|| counted(call, candidate, &body)), body }
+            let usage = count::believed(tap.usage(), || counted(call, candidate, &body));
+            AnswerBody::Full { usage, body }
         }
         WireBody::Stream(bytes) => {
             let hide_usage = ask_usage && !call.head.include_usage;
             let prompt = Prompt::of(call, &candidate.model);
             let mut stream = PassedStream::new(call.dialect, bytes, tap, hide_usage, prompt);
+            stream.gate = Meter::of(call, &candidate.model).and_then(|meter| {
+                let (shears, include_usage) = (Shears::of(call.dialect)?, call.head.include_usage);
+                Some(Box::new(Gate { meter, shears, include_usage }))
+            });
             stream.hold(call, &candidate.model, candidate.options.stream_window).await?;
             AnswerBody::Stream(Box::new(stream))
         }
@@ -107,6 +116,34 @@ impl Framer {
     }
 }
 
+/// Whole events that the caller is given next.
+struct Ready {
+    bytes: Bytes,
+    /// Where in the text that the tap has seen theirs ends.
+    text_end: usize,
+    /// What the provider had said of usage by then. Only where there is a gate.
+    usage: Option<Usage>,
+    /// Whether all answers are finished with them: they are not held back then, since nothing follows that could be.
+    is_last: bool,
+}
+
+/// Where an event of a piece ended.
+struct Ended {
+    at: usize,
+    is_hidden: bool,
+    text_end: usize,
+    usage: Option<Usage>,
+    is_last: bool,
+}
+
+/// Lets pass what is held for it.
+struct Gate {
+    meter: Meter,
+    shears: Shears,
+    /// Whether the caller asked to be told usage.
+    include_usage: bool,
+}
+
 struct PassedStream {
     dialect: Dialect,
     bytes: Option<ByteStream>,
@@ -115,13 +152,17 @@ struct PassedStream {
     /// For counting, should the provider report no usage.
     prompt: Prompt,
     /// Ready for the caller: whole events, as they came.
-    ready: VecDeque<Bytes>,
+    ready: VecDeque<Ready>,
+    /// How much of the text seen so far the caller was given. Unit: bytes.
+    given: usize,
+    /// What is held for it, where it is held to that.
+    gate: Option<Box<Gate>>,
     /// Whether the event that holds only usage is kept from the caller, who did not ask for it.
     hide_usage: bool,
     /// The beginning of an event whose end has not come: half an event would break the caller's reader if none came.
     unfinished: Vec<u8>,
     /// Where in the last piece events ended, and whether each is hidden; kept to be used again.
-    ends: Vec<(usize, bool)>,
+    ends: Vec<Ended>,
     /// The last piece ended in the CR of an event, hidden or not: an LF that comes next belongs to it.
     ended_in_cr: Option<bool>,
     reported: Option<UpstreamFailure>,
@@ -140,6 +181,8 @@ impl PassedStream {
             tap,
             prompt,
             ready: VecDeque::new(),
+            given: 0,
+            gate: None,
             hide_usage,
             unfinished: Vec::new(),
             ends: Vec::new(),
@@ -167,15 +210,17 @@ impl PassedStream {
                     return Err(DecodeError::Truncated.into());
                 }
                 // A short answer ends within the window.
-                let rest = self.end().transpose()?;
-                self.ready.extend(rest);
+                if let Some(rest) = self.end().transpose()? {
+                    self.make_ready(rest);
+                }
                 return Ok(());
             };
             let piece = piece?;
             held += piece.len();
             let (outputs, fault) = self.take(piece)?;
             if let Some(opening) = self.tap.missing_opening(&call.naming(), model) {
-                self.ready.push_front(opening.into());
+                let (text_end, usage, is_last) = (0, None, false);
+                self.ready.push_front(Ready { bytes: opening.into(), text_end, usage, is_last });
             }
             match fault {
                 Some(fault) if outputs == 0 || !window.is_empty() => return Err(fault.into()),
@@ -199,6 +244,7 @@ impl PassedStream {
         self.ends.clear();
         let (mut outputs, mut fault) = (0, None);
         let (tap, ends, hide) = (&mut self.tap, &mut self.ends, self.hide_usage);
+        let is_gated = self.gate.is_some();
         let framed = self.framer.push(&piece, |data, end| {
             let seen = match tap.event(data) {
                 Ok(seen) => seen,
@@ -211,40 +257,58 @@ impl PassedStream {
             outputs += u64::from(seen.output && fault.is_none());
             // Garbage, and what comes after it, is not shown.
             let garbage = matches!(fault, Some(DecodeError::Field(_)));
-            ends.push((end, garbage || (hide && seen.usage_only)));
+            ends.push(Ended {
+                at: end,
+                is_hidden: garbage || (hide && seen.usage_only),
+                text_end: tap.output_text().len(),
+                usage: tap.usage().filter(|_| is_gated),
+                is_last: tap.is_complete(),
+            });
         });
         framed.map_err(|error| UpstreamFailure::from(DecodeError::from(error)))?;
         self.show_events(piece)?;
         Ok((outputs, fault))
     }
 
+    /// Makes bytes ready that come behind all text so far.
+    fn make_ready(&mut self, bytes: Bytes) {
+        let (text_end, is_last) = (self.tap.output_text().len(), self.tap.is_complete());
+        let usage = self.tap.usage().filter(|_| self.gate.is_some());
+        self.ready.push_back(Ready { bytes, text_end, usage, is_last });
+    }
+
     /// Makes the whole events of a piece ready, but for the hidden ones.
     fn show_events(&mut self, piece: Bytes) -> Result<(), UpstreamFailure> {
         let at_boundary = self.framer.is_at_boundary();
-        let all_shown = self.ends.iter().all(|(_, hidden)| !hidden);
+        let all_shown = self.ends.iter().all(|end| !end.is_hidden);
         let mut from = 0;
         if let Some(hidden) = self.ended_in_cr.take().filter(|_| piece.starts_with(b"\n")) {
             from = 1;
             if !hidden {
-                self.ready.push_back(piece.slice(..1));
+                let (text_end, usage, is_last) = (0, None, false);
+                self.ready.push_back(Ready { bytes: piece.slice(..1), text_end, usage, is_last });
             }
         }
-        let last = self.ends.last().filter(|(end, _)| *end == piece.len() && piece.ends_with(b"\r"));
-        self.ended_in_cr = last.map(|(_, hidden)| *hidden);
-        if from == 0 && all_shown && self.unfinished.is_empty() && at_boundary {
-            self.ready.push_back(piece);
+        let last = self.ends.last().filter(|end| end.at == piece.len() && piece.ends_with(b"\r"));
+        self.ended_in_cr = last.map(|end| end.is_hidden);
+        // What is counted goes event by event, all else as it came.
+        let is_whole = from == 0 && all_shown && self.unfinished.is_empty() && at_boundary;
+        if is_whole && (self.gate.is_none() || self.ends.len() <= 1) {
+            self.make_ready(piece);
             return Ok(());
         }
-        for (end, hidden) in self.ends.drain(..) {
-            if hidden {
+        for Ended { at, is_hidden, text_end, usage, is_last } in self.ends.drain(..) {
+            let bytes = if is_hidden {
                 self.unfinished.clear();
+                None
             } else if self.unfinished.is_empty() {
-                self.ready.push_back(piece.slice(from..end));
+                Some(piece.slice(from..at))
             } else {
-                self.unfinished.extend_from_slice(&piece[from..end]);
-                self.ready.push_back(std::mem::take(&mut self.unfinished).into());
-            }
-            from = end;
+                self.unfinished.extend_from_slice(&piece[from..at]);
+                Some(std::mem::take(&mut self.unfinished).into())
+            };
+            self.ready.extend(bytes.map(|bytes| Ready { bytes, text_end, usage, is_last }));
+            from = at;
         }
         self.unfinished.extend_from_slice(&piece[from..]);
         if self.unfinished.len() > limits::STREAM_EVENT_BYTES_MAX {
@@ -252,9 +316,25 @@ impl PassedStream {
         }
         // What is left between two events is a comment that keeps the connection open.
         if at_boundary && !self.unfinished.is_empty() {
-            self.ready.push_back(std::mem::take(&mut self.unfinished).into());
+            let bytes = std::mem::take(&mut self.unfinished).into();
+            self.make_ready(bytes);
         }
         Ok(())
+    }
+
+    /// What the caller is given next. Empty: it is more than is held.
+    fn give(&mut self) -> Option<Bytes> {
+        let next = self.ready.front()?;
+        if let Some(gate) = &mut self.gate {
+            let text = self.tap.output_text().get(self.given..next.text_end).unwrap_or_default();
+            gate.meter.heard(next.usage.as_ref());
+            if !next.is_last && !gate.meter.takes(text) {
+                return Some(Bytes::new());
+            }
+            gate.shears.passed(&next.bytes);
+        }
+        self.given = self.given.max(next.text_end);
+        self.ready.pop_front().map(|next| next.bytes)
     }
 
     /// An event that is no part of a good answer: the provider's own error, which the caller sees as it is, or garbage,
@@ -304,7 +384,7 @@ impl PassedStream {
 impl Lane for PassedStream {
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamFailure>>> {
         loop {
-            if let Some(ready) = self.ready.pop_front() {
+            if let Some(ready) = self.give() {
                 return Poll::Ready(Some(Ok(ready)));
             }
             let Some(bytes) = self.bytes.as_mut() else { return Poll::Ready(self.failed.take().map(Err)) };
@@ -338,7 +418,28 @@ impl Lane for PassedStream {
     }
 
     fn counted(&self, seen: Option<&Usage>) -> Option<Usage> {
-        self.prompt.usage(self.tap.output_text(), seen.is_some_and(|seen| seen.input.is_some()))
+        // What came and was not passed on is not the caller's.
+        let given = self.tap.output_text().get(..self.given).unwrap_or_default();
+        self.prompt.usage(given, seen.is_some_and(|seen| seen.input.is_some()))
+    }
+
+    fn meter(&mut self) -> Option<&mut Meter> {
+        self.gate.as_mut().map(|gate| &mut gate.meter)
+    }
+
+    fn cut(&mut self, usage: &Usage, out: &mut Vec<u8>) {
+        self.bytes = None;
+        self.ready.clear();
+        if takes_comments(self.dialect) {
+            out.extend_from_slice(CUT_COMMENT);
+        }
+        if let Some(gate) = &mut self.gate {
+            gate.shears.cut(usage, gate.include_usage, out);
+        }
+    }
+
+    fn is_ending(&self) -> bool {
+        self.ready.is_empty() && self.tap.is_complete()
     }
 
     fn take_notes(&mut self) -> Vec<FidelityNote> {

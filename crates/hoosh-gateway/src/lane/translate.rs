@@ -4,7 +4,7 @@ use std::mem;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use hoosh_core::dialect::{Codec, Dialect, EncodeStream, StreamForm};
+use hoosh_core::dialect::{Codec, Dialect, EncodeStream};
 use hoosh_core::{
     Choice, EventStream, FailureKind, Fidelity, FidelityNote, FinishReason, InferenceRequest,
     InferenceResponse, PartKind, Problem, Provenance, Role, StreamEvent, UpstreamFailure, Usage, limits,
@@ -12,7 +12,7 @@ use hoosh_core::{
 use hoosh_router::{Candidate, until_proven};
 use http::HeaderMap;
 
-use super::{Answer, AnswerBody, Lane, Rest, cannot_translate};
+use super::{Answer, AnswerBody, CUT_COMMENT, Lane, Meter, Rest, cannot_translate, takes_comments};
 use crate::call::Call;
 use crate::context::Edited;
 use crate::count::{self, Prompt};
@@ -33,7 +33,7 @@ pub(super) async fn ask(
     }
     // What is kept, and repeated in the answer, is what was asked.
     let sent = edited.map_or(request, |edited| &edited.request);
-    let limited = call.answer_max().map(|most| InferenceRequest {
+    let limited = call.answer_max_of(candidate).map(|most| InferenceRequest {
         max_tokens: Some(sent.max_tokens.map_or(most, |asked| asked.min(most))),
         ..sent.clone()
     });
@@ -41,14 +41,14 @@ pub(super) async fn ask(
     if !call.head.stream {
         let mut reply = candidate.provider.infer(&candidate.model, sent).await?;
         let counted = || count::usage(&candidate.model, sent, &count::written(&reply.choices));
-        reply.usage = Some(reply.usage.unwrap_or_else(counted));
+        reply.usage = count::believed(reply.usage, || Some(counted()));
         return Ok(whole(call, codec, request, reply));
     }
     let stream = candidate.provider.infer_stream(&candidate.model, sent).await?;
     let mut stream = until_proven(stream, candidate.options.stream_window).await?;
     let (notes, limits) = (mem::take(&mut stream.notes), mem::take(&mut stream.limits));
     let lane = TranslatedStream {
-        tells_late: fidelity != Fidelity::Silent && takes_comments(call),
+        tells_late: fidelity != Fidelity::Silent && takes_comments(call.dialect),
         encoder: codec.stream_encoder(&call.context(request, stream.origin)),
         keeper: call.keeper(request, stream.origin),
         stream: Some(stream),
@@ -60,17 +60,15 @@ pub(super) async fn ask(
         },
         written: String::new(),
         bytes: 0,
+        meter: Meter::of(call, &candidate.model),
+        waits: None,
+        choices: Vec::new(),
         text: candidate.options.continues.then(String::new),
-        marks: takes_comments(call),
+        marks: takes_comments(call.dialect),
         before: None,
         ready: Vec::new(),
     };
     Ok(Answer { body: AnswerBody::Stream(Box::new(lane)), notes, limits })
-}
-
-/// Whether the caller's clients read comments in a stream. Google's library for Python takes every line for data.
-fn takes_comments(call: &Call) -> bool {
-    call.dialect.stream_form() == StreamForm::Sse && call.dialect != Dialect::Gemini
 }
 
 /// Whether a call says nothing: Ollama's clients send that to have a model loaded, or unloaded.
@@ -131,6 +129,12 @@ struct TranslatedStream {
     prompt: Prompt,
     /// What the model wrote so far, for the same.
     written: String,
+    /// What is held for it.
+    meter: Option<Meter>,
+    /// What does not fit into that as yet.
+    waits: Option<StreamEvent>,
+    /// The answers that have begun, and whether each is finished.
+    choices: Vec<(u32, bool)>,
     /// How much it wrote: some dialects and the store of answers need the whole at its end.
     bytes: usize,
     /// What was written so far, while that is text alone and somebody may have to go on with it.
@@ -244,6 +248,40 @@ impl TranslatedStream {
         }
     }
 
+    /// Whether what is held for it has room for this too.
+    fn fits(&mut self, event: &StreamEvent) -> bool {
+        let Some(meter) = &mut self.meter else { return true };
+        match event {
+            // What is told of a part is not told of the whole.
+            StreamEvent::Usage(usage) if self.before.is_none() => {
+                meter.heard(Some(usage));
+                true
+            }
+            StreamEvent::Text { delta, .. }
+            | StreamEvent::Reasoning { delta, .. }
+            | StreamEvent::Refusal { delta, .. }
+            | StreamEvent::ToolCallDelta { arguments: delta, .. } => meter.takes(delta),
+            _ => true,
+        }
+    }
+
+    /// Follows which answers have begun, for whoever may have to end them.
+    fn note_choice(&mut self, event: &StreamEvent) {
+        let (choice, is_finished) = match event {
+            StreamEvent::Finish { choice, .. } => (*choice, true),
+            StreamEvent::Text { choice, .. }
+            | StreamEvent::Reasoning { choice, .. }
+            | StreamEvent::Refusal { choice, .. }
+            | StreamEvent::ToolCallStart { choice, .. }
+            | StreamEvent::Part { choice, .. } => (*choice, false),
+            _ => return,
+        };
+        match self.choices.iter_mut().find(|(one, _)| *one == choice) {
+            Some((_, finished)) => *finished |= is_finished,
+            None => self.choices.push((choice, is_finished)),
+        }
+    }
+
     fn count(&mut self, delta: &str) {
         if self.written.len() + delta.len() <= limits::COUNTED_TEXT_BYTES_MAX {
             self.written.push_str(delta);
@@ -304,11 +342,20 @@ impl Lane for TranslatedStream {
         let mut out = mem::take(&mut this.ready);
         loop {
             let Some(stream) = this.stream.as_mut() else { return Poll::Ready(None) };
-            match stream.events.as_mut().poll_next(cx) {
+            let next = match this.waits.take() {
+                Some(event) => Poll::Ready(Some(Ok(event))),
+                None => stream.events.as_mut().poll_next(cx),
+            };
+            match next {
                 // What is ready now goes out in one write.
                 Poll::Pending if out.is_empty() => return Poll::Pending,
                 Poll::Pending => return Poll::Ready(Some(Ok(out.into()))),
+                Poll::Ready(Some(Ok(event))) if !this.fits(&event) => {
+                    this.waits = Some(event);
+                    return Poll::Ready(Some(Ok(out.into())));
+                }
                 Poll::Ready(Some(Ok(event))) => {
+                    this.note_choice(&event);
                     this.event(event, &mut out);
                     if this.bytes > limits::REPLY_BODY_BYTES_MAX
                         && let Some(stream) = &mut this.stream
@@ -321,6 +368,7 @@ impl Lane for TranslatedStream {
                 }
                 Poll::Ready(Some(Err(failure))) if out.is_empty() => return Poll::Ready(Some(Err(failure))),
                 Poll::Ready(Some(Err(failure))) => {
+                    let Some(stream) = this.stream.as_mut() else { return Poll::Ready(Some(Err(failure))) };
                     // The text before the fault is shown first, the fault with the next poll.
                     let fault = futures_util::stream::iter([Err(failure)]);
                     stream.events = Box::pin(fault);
@@ -368,6 +416,29 @@ impl Lane for TranslatedStream {
 
     fn take_notes(&mut self) -> Vec<FidelityNote> {
         mem::take(&mut self.late)
+    }
+
+    fn meter(&mut self) -> Option<&mut Meter> {
+        self.meter.as_mut()
+    }
+
+    fn cut(&mut self, usage: &Usage, out: &mut Vec<u8>) {
+        self.stream = None;
+        self.waits = None;
+        out.append(&mut self.ready);
+        if self.marks {
+            out.extend_from_slice(CUT_COMMENT);
+        }
+        if self.choices.is_empty() {
+            self.choices.push((0, false)); // every answer has one
+        }
+        let open: Vec<u32> =
+            self.choices.iter().filter(|(_, is_finished)| !is_finished).map(|(choice, _)| *choice).collect();
+        for choice in open {
+            self.event(StreamEvent::Finish { choice, reason: FinishReason::Length }, out);
+        }
+        self.event(StreamEvent::Usage(*usage), out);
+        self.end(out);
     }
 
     fn is_done(&self) -> bool {

@@ -17,8 +17,8 @@ use crate::http::auth::Caller;
 use crate::http::body::{self, ResponseBody};
 use crate::http::error::ServerError;
 use crate::http::{
-    X_HOOSH_ATTEMPTS, X_HOOSH_CACHE, X_HOOSH_CONTEXT, X_HOOSH_COST, X_HOOSH_LOSSY, X_HOOSH_MODEL,
-    X_HOOSH_PROVIDER, X_HOOSH_QUEUE_MS,
+    X_HOOSH_ATTEMPTS, X_HOOSH_BUDGET, X_HOOSH_CACHE, X_HOOSH_CONTEXT, X_HOOSH_COST, X_HOOSH_LOSSY,
+    X_HOOSH_MODEL, X_HOOSH_PROVIDER, X_HOOSH_QUEUE_MS,
 };
 
 pub(crate) async fn call(
@@ -116,6 +116,9 @@ pub(super) fn put(head: ReplyHead, headers: &mut HeaderMap) {
     if !head.queued.is_zero() {
         let millis = u64::try_from(head.queued.as_millis()).unwrap_or(u64::MAX);
         headers.insert(X_HOOSH_QUEUE_MS, HeaderValue::from(millis));
+    }
+    if let Some(most) = head.budget_limit {
+        insert(headers, X_HOOSH_BUDGET, format!("limit={most}"));
     }
     if let Some(cost) = head.cost {
         insert(headers, X_HOOSH_COST, cost.to_string().trim_start_matches('$').to_owned());

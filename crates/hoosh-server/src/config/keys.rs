@@ -70,6 +70,8 @@ pub(crate) enum Kind {
     OnExhausted,
     /// When the configuration is read again.
     Reload,
+    /// When what a call took is on disk.
+    Durability,
     /// What is done about calls whose price is not known.
     OnUnpriced,
     /// What is done about a prompt that is too long.
@@ -541,8 +543,15 @@ pub(crate) const KEYS: &[Key] = &[
         kind: Kind::Path,
         default: Fallback::Text("hoosh-ledger.db"),
         doc: "The file in which it is kept what calls have spent, and a row for each call, from the first `[[pools]]` or `log` on; or \
-              `memory`, which a restart forgets. What a call took is on disk at most 5 ms after its end; a killed process may \
-              lose that. One process may have it open.",
+              `memory`, which a restart forgets. One process may have it open.",
+    },
+    Key {
+        path: "budget.durability",
+        kind: Kind::Durability,
+        default: Fallback::Text("group"),
+        doc: "When what a call took is on disk. `group`: at most 5 ms after its end, with what ended meanwhile, and no answer waits for \
+              that. `strict`: before the last byte of its answer goes out, so that nothing that ended for its client is lost in \
+              a kill; an answer waits some milliseconds for it. Takes a file as `ledger`; counts from the start on.",
     },
     Key {
         path: "budget.log",
@@ -1053,6 +1062,7 @@ impl Kind {
             Self::OnExhausted => "`reject`, `queue` or `least_bad`".to_owned(),
             Self::OnUnpriced => "`allow`, `warn` or `block`".to_owned(),
             Self::Reload => "`signal`, `watch` or `off`".to_owned(),
+            Self::Durability => "`group` or `strict`".to_owned(),
             Self::Context => "`refuse`, `drop_oldest`, `keep_last`, `middle_out` or `summarise`".to_owned(),
             Self::Pool => "a kind and a name such as \"team:search\", or \"user:*\" for each user".to_owned(),
             Self::Window => "`none`, `minute`, `hour`, `day`, `week`, `month`, or `rolling` with a number of seconds as in \"rolling 3600\"".to_owned(),

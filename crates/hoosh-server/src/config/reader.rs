@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use figment::value::{Dict, Value};
-use hoosh_budget::{Mode, PoolId, Window};
+use hoosh_budget::{Durability, Mode, PoolId, Window};
 use hoosh_core::limits::MODEL_NAME_BYTES_MAX;
 use hoosh_core::{Compression, ContextPolicy, Fidelity, NanoUsd, OnUnpriced, ProviderType};
 use hoosh_providers::ProviderSettings;
@@ -56,6 +56,7 @@ enum Setting {
     Fidelity(Fidelity),
     OnExhausted(OnExhausted),
     Reload(ReloadMode),
+    Durability(Durability),
     OnUnpriced(OnUnpriced),
     Context(ContextPolicy),
     Compress(Vec<Compression>),
@@ -181,6 +182,9 @@ impl<'a> Reader<'a> {
             Kind::Fidelity => self.fidelity(&at, value).map(Setting::Fidelity),
             Kind::OnExhausted => {
                 self.parsed(&at, value, |text| OnExhausted::parse(&text)).map(Setting::OnExhausted)
+            }
+            Kind::Durability => {
+                self.parsed(&at, value, |text| Durability::parse(&text)).map(Setting::Durability)
             }
             Kind::Reload => self.parsed(&at, value, |text| ReloadMode::parse(&text)).map(Setting::Reload),
             Kind::OnUnpriced => {
@@ -577,6 +581,7 @@ getters! {
     fraction: Fraction => f64,
     on_exhausted: OnExhausted => OnExhausted,
     reload: Reload => ReloadMode,
+    durability: Durability => Durability,
     on_unpriced: OnUnpriced => OnUnpriced,
     context: Context => ContextPolicy,
     compress: Compress => Vec<Compression>,

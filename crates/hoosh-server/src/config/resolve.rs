@@ -8,7 +8,7 @@ use std::time::Duration;
 use figment::value::{Dict, Value};
 use hoosh_budget::jwt::JwtAlgorithm;
 use hoosh_budget::rate::{Limits, Measure, Period, Rate};
-use hoosh_budget::{Capacity, PoolFault, PoolTree, TokenPool};
+use hoosh_budget::{Capacity, Durability, PoolFault, PoolTree, TokenPool};
 use hoosh_core::{ContextPolicy, ContextRule, ProviderType, limits};
 use hoosh_gateway::{Fallbacks, SemanticSettings};
 use hoosh_providers::{Preset, ProviderSettings, Timeouts, preset};
@@ -145,6 +145,9 @@ impl Reader<'_> {
         let wanted = ["tokens", "admin_tokens"].map(|key| (key, wants(key)));
         let mut auth = self.section("auth", "auth", auth);
         let budget = self::budget(self.section("budget", "budget", values("budget")));
+        if budget.durability == Durability::Strict && budget.ledger == LedgerPlace::Memory {
+            self.fault("budget.durability", "`strict` takes a file as `ledger`, which is `memory`");
+        }
         if budget.log && budget.ledger == LedgerPlace::Memory {
             self.fault(
                 "budget.log",
@@ -710,6 +713,7 @@ fn budget(mut section: Section) -> Budget {
             "memory" => LedgerPlace::Memory,
             _ => LedgerPlace::File(ledger),
         },
+        durability: section.durability("durability").unwrap_or_default(),
         log: section.switch("log").unwrap_or_default(),
         keep: section
             .whole("keep_days")

@@ -152,6 +152,7 @@ fn page(config: &Config) -> Page<'_> {
         LedgerPlace::File(path) => path,
     };
     page.key("budget", "ledger", &string(ledger));
+    page.key("budget", "durability", &string(config.budget.durability.as_str()));
     page.key("budget", "log", &config.budget.log.to_string());
     let days = config.budget.keep.unwrap_or_default().as_secs() / 86_400;
     page.key("budget", "keep_days", &days.to_string());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hoosh_budget::{Mode, Window};
+use hoosh_budget::{Durability, Mode, Window};
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{Compression, ContextPolicy, ProviderType, limits};
 use hoosh_gateway::{CallerId, SemanticSettings};
@@ -1253,10 +1253,16 @@ fn pools_are_read_shown_and_their_faults_placed() {
     assert_eq!((team.time_zone.iana_name(), team.alerts.as_slice()), (Some("Europe/Berlin"), &[80, 100][..]));
     assert_eq!((user.capacity.tokens, user.mode), (Some(1_000), Mode::Soft));
     assert_eq!(user.window, Window::Rolling(Duration::from_secs(3_600)));
-    assert_eq!(config.budget, Budget { ledger: LedgerPlace::Memory, log: false, keep: None });
+    assert_eq!(
+        config.budget,
+        Budget { ledger: LedgerPlace::Memory, durability: Durability::Group, log: false, keep: None }
+    );
     let again = loaded(&config.to_toml(), &[]);
     assert_eq!((&again.pools, &again.budget), (&config.pools, &config.budget));
     assert_eq!(loaded("", &[]).budget.ledger, LedgerPlace::File("hoosh-ledger.db".to_owned()));
+    let strict = loaded("[budget]\ndurability = 'strict'", &[]);
+    assert_eq!(strict.budget.durability, Durability::Strict);
+    assert_eq!(loaded(&strict.to_toml(), &[]).budget, strict.budget);
     let logging = loaded("[budget]\nlog = true", &[]);
     assert!(logging.budget.log && loaded(&logging.to_toml(), &[]).budget.log);
     check_faults(
