@@ -219,3 +219,66 @@ async fn questions_that_mean_nothing_are_refused() {
     assert_eq!(response.status(), 404);
     assert_eq!(json_of(response).await["error"]["code"], "no_usage_log");
 }
+
+/// A call with a key.
+async fn ask_as(hoosh: &Hoosh, key: &str, user: &str) {
+    let request = client().post(hoosh.url(CHAT)).bearer_auth(key).header("x-hoosh-user", user.to_owned());
+    assert_eq!(request.body(body("dear")).send().await.unwrap().status(), 200);
+}
+
+async fn get_as(hoosh: &Hoosh, key: &str, path: &str) -> (u16, Value) {
+    let response = client().get(hoosh.url(path)).bearer_auth(key).send().await.unwrap();
+    (response.status().as_u16(), json_of(response).await)
+}
+
+#[tokio::test]
+async fn who_may_not_read_usage_sees_their_own() {
+    let upstream = upstream().await;
+    let auth = "[auth]\nkeys = \"keys.db\"\ntokens = [\"ada\", \"bob\"]\nadmin_tokens = [\"root\"]\n";
+    let pools = "[[pools]]\nname = \"team:a\"\ntokens = 100000\n[[pools]]\nname = \"team:b\"\ntokens = 100000\n\
+                 [[pools]]\nname = \"key:*\"\nparent = \"team:a\"\n[[pools]]\nname = \"user:*\"\nparent = \"team:b\"\n";
+    let hoosh = Hoosh::start(&[auth, pools, PRICE, &at("up", &upstream.url(), "")].concat()).await;
+    let key = async |order: Value| {
+        let request = client().post(hoosh.url("/v1/admin/keys")).bearer_auth("root").body(order.to_string());
+        json_of(request.send().await.unwrap()).await["key"].as_str().unwrap().to_owned()
+    };
+    let plain = key(json!({ "name": "plain" })).await;
+    let reader = key(json!({ "name": "reader", "scopes": ["usage:read"] })).await;
+    for (who, user) in [("ada", "alice"), ("bob", "alice"), ("bob", "bob"), (&plain, "bob")] {
+        ask_as(&hoosh, who, user).await;
+    }
+    let count = async |who: &str, path: &str| {
+        let (status, told) = get_as(&hoosh, who, path).await;
+        assert_eq!(status, 200, "{path}: {told}");
+        told["usage"].as_array().map_or_else(|| told["total"]["calls"].as_u64().unwrap() as usize, Vec::len)
+    };
+    let all = async {
+        while count("root", "/v1/usage").await < 4 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, all).await.expect("rows are missing");
+    for (who, calls) in [("root", 4), (&reader, 4), ("ada", 1), ("bob", 2), (&plain, 1)] {
+        assert_eq!(count(who, "/v1/usage").await, calls, "{who}");
+        assert_eq!(count(who, "/v1/costs?by=caller").await, calls, "{who}");
+    }
+    // Nor by the way of a filter, of a pool or of another's name.
+    assert_eq!(count("ada", "/v1/costs?by=pool&pool=user:bob").await, 0);
+    assert_eq!(count("ada", "/v1/usage?model=dear").await, 1);
+    let (_, rows) = get_as(&hoosh, "root", "/v1/usage?limit=1").await;
+    let other = rows["usage"][0]["caller"].as_str().unwrap().to_owned();
+    for path in ["/v1/usage", "/v1/costs"] {
+        let (status, refused) = get_as(&hoosh, "ada", &format!("{path}?caller={other}")).await;
+        assert_eq!((status, &refused["error"]["code"]), (403, &"scope_missing".into()), "{refused}");
+    }
+    assert_eq!(count(&plain, &format!("/v1/usage?caller={other}")).await, 1, "one's own may be named");
+    // Pools likewise: its own and those above.
+    let names = async |who: &str| {
+        let (status, told) = get_as(&hoosh, who, "/v1/tokens/pools").await;
+        assert_eq!(status, 200, "{told}");
+        let pools = told["pools"].as_array().unwrap();
+        pools.iter().map(|pool| pool["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("root").await.len(), 7);
+    assert_eq!(names(&plain).await, [format!("key:{other}"), "team:a".to_owned()]);
+}

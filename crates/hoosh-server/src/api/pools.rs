@@ -1,6 +1,8 @@
 //! How the pools stand that calls are charged to.
 
-use hoosh_budget::{Amount, Capacity, PoolId, PoolStatus};
+use std::collections::BTreeMap;
+
+use hoosh_budget::{Amount, Capacity, LedgerFault, PoolId, PoolStatus, TokenBudget};
 use hoosh_core::limits::POOLS_SHOWN_MAX;
 use hoosh_core::{HooshError, InvalidRequest};
 use http::{Response, StatusCode};
@@ -12,12 +14,17 @@ use super::decisions::dollars;
 use super::json;
 use super::models::percent_decoded;
 use crate::app::App;
+use crate::http::auth::Caller;
 use crate::http::body::ResponseBody;
 use crate::http::error::ServerError;
 
-/// `GET /v1/tokens/pools`: each pool, those made by templates among them, in the order of their names; `?after=` the name of
-/// one for those behind it.
-pub(crate) async fn status(app: &App, query: Option<&str>) -> Result<Response<ResponseBody>, ServerError> {
+/// `GET /v1/tokens/pools`: each pool that the caller may see, those made by templates among them, in the order of their names;
+/// `?after=` the name of one for those behind it.
+pub(crate) async fn status(
+    app: &App,
+    caller: &Caller,
+    query: Option<&str>,
+) -> Result<Response<ResponseBody>, ServerError> {
     #[derive(Serialize)]
     struct Page {
         pools: Vec<Value>,
@@ -28,13 +35,40 @@ pub(crate) async fn status(app: &App, query: Option<&str>) -> Result<Response<Re
     let Some(budget) = app.gateway.budget() else {
         return Ok(json(StatusCode::OK, &Page { pools: Vec::new(), next: None }));
     };
-    let all = budget.ledger().statuses(after.as_ref(), POOLS_SHOWN_MAX, Timestamp::now()).await;
-    let all = all.map_err(|fault| {
-        let after = Some(hoosh_core::limits::BUDGET_RETRY_HINT);
-        ServerError::Call(HooshError::Exhausted { reason: fault.to_string(), after })
-    })?;
+    let now = Timestamp::now();
+    if !caller.sees_others() {
+        let own = own(budget, caller, now).await.map_err(away)?;
+        let behind = |pool: &&PoolStatus| after.as_ref().is_none_or(|after| pool.id > *after);
+        let pools = own.values().filter(behind).map(shown).collect();
+        return Ok(json(StatusCode::OK, &Page { pools, next: None }));
+    }
+    let all = budget.ledger().statuses(after.as_ref(), POOLS_SHOWN_MAX, now).await.map_err(away)?;
     let next = (all.len() == POOLS_SHOWN_MAX).then(|| all.last().map(|pool| pool.id.as_str().to_owned()));
     Ok(json(StatusCode::OK, &Page { pools: all.iter().map(shown).collect(), next: next.flatten() }))
+}
+
+/// The pools that a caller is charged to by its key, and those above them.
+async fn own(
+    budget: &TokenBudget,
+    caller: &Caller,
+    now: Timestamp,
+) -> Result<BTreeMap<PoolId, PoolStatus>, LedgerFault> {
+    let mut found = BTreeMap::new();
+    let named = caller.pools().iter().filter_map(|name| name.parse().ok());
+    for pool in PoolId::new("key", caller.id.as_str()).ok().into_iter().chain(named) {
+        let mut next = Some(pool);
+        while let Some(id) = next.take().filter(|id| !found.contains_key(id)) {
+            let Some(status) = budget.ledger().status(&id, now).await? else { break };
+            next = status.parent.clone();
+            found.insert(id, status);
+        }
+    }
+    Ok(found)
+}
+
+fn away(fault: LedgerFault) -> ServerError {
+    let after = Some(hoosh_core::limits::BUDGET_RETRY_HINT);
+    ServerError::Call(HooshError::Exhausted { reason: fault.to_string(), after })
 }
 
 fn after(query: &str) -> Result<Option<PoolId>, InvalidRequest> {

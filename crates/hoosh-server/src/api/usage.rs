@@ -1,5 +1,6 @@
 //! What calls used, one by one and summed up.
 
+use hoosh_budget::keys::Scope;
 use hoosh_budget::{CallId, LedgerFault, Order, PoolId, UsageFilter, UsageLog, UsageRow};
 use hoosh_core::limits::{BUDGET_RETRY_HINT, USAGE_PAGE_ROWS_MAX};
 use hoosh_core::{HooshError, InvalidRequest};
@@ -9,6 +10,7 @@ use serde_json::json as value;
 use super::json;
 use super::models::percent_decoded;
 use crate::app::App;
+use crate::http::auth::{Caller, Denied};
 use crate::http::body::ResponseBody;
 use crate::http::error::ServerError;
 use crate::usage::{self, Costs};
@@ -16,11 +18,15 @@ use crate::usage::{self, Costs};
 /// Rows of a page where nobody says how many: 100, some 60 KiB.
 const LISTED: usize = 100;
 
-/// `GET /v1/usage`: a row for each call of all callers, the newest first; `?after=` the `next` of a page for those behind it.
-pub(crate) async fn rows(app: &App, query: Option<&str>) -> Result<Response<ResponseBody>, ServerError> {
+/// `GET /v1/usage`: a row for each call that the caller may see, the newest first; `?after=` the `next` of a page for those behind it.
+pub(crate) async fn rows(
+    app: &App,
+    caller: &Caller,
+    query: Option<&str>,
+) -> Result<Response<ResponseBody>, ServerError> {
     let (mut limit, mut after) = (LISTED, None);
     let others = "`after`, `limit`";
-    let filter = read(query, others, |name, text| {
+    let filter = read(query, caller, others, |name, text| {
         match name {
             "limit" => {
                 let number = text.parse().ok().filter(|number| (1..=USAGE_PAGE_ROWS_MAX).contains(number));
@@ -40,10 +46,14 @@ pub(crate) async fn rows(app: &App, query: Option<&str>) -> Result<Response<Resp
     Ok(json(StatusCode::OK, &value!({ "usage": rows, "next": next })))
 }
 
-/// `GET /v1/costs`: sums of tokens and money, of all callers.
-pub(crate) async fn costs(app: &App, query: Option<&str>) -> Result<Response<ResponseBody>, ServerError> {
+/// `GET /v1/costs`: sums of tokens and money, of the calls that the caller may see.
+pub(crate) async fn costs(
+    app: &App,
+    caller: &Caller,
+    query: Option<&str>,
+) -> Result<Response<ResponseBody>, ServerError> {
     let mut by = usage::grouping("provider");
-    let filter = read(query, "`by`", |name, text| {
+    let filter = read(query, caller, "`by`", |name, text| {
         if name == "by" {
             by = usage::grouping(text);
             return if by.is_some() {
@@ -64,9 +74,10 @@ fn log(app: &App) -> Result<&UsageLog, ServerError> {
     app.books.as_ref().and_then(|books| books.usage()).ok_or(ServerError::NoUsageLog)
 }
 
-/// Which calls are asked for, and by `other` what else is asked, which says whether it knows a word.
+/// Which calls are asked for, none but the caller's own unless it may see others', and by `other` what else is asked, which says whether it knows a word.
 fn read(
     query: Option<&str>,
+    caller: &Caller,
     others: &str,
     mut other: impl FnMut(&str, &str) -> Result<bool, String>,
 ) -> Result<UsageFilter, ServerError> {
@@ -94,6 +105,13 @@ fn read(
         let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
         one(name, percent_decoded(text))
             .map_err(|problem| ServerError::Call(HooshError::from(InvalidRequest::new(name, problem))))?;
+    }
+    if !caller.sees_others() {
+        let own = caller.id.as_str();
+        if filter.caller.as_deref().is_some_and(|asked| asked != own) {
+            return Err(ServerError::Denied(Denied::Scope(Scope::UsageRead)));
+        }
+        filter.caller = Some(own.to_owned());
     }
     Ok(filter)
 }
