@@ -15,11 +15,14 @@ use jiff::tz::TimeZone;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
-use super::store::{COLUMNS, OpenError, amount, open_for_reading, read_parts, read_row};
+use super::store::{
+    ADJUSTED, COLUMNS, NEVER_ADJUSTED, OpenError, amount, has_adjustments, open_for_reading, read_mark,
+    read_parts, read_row,
+};
 use crate::ledger::{Answer, CallId, WindowSums};
 use crate::pool::PoolId;
 use crate::refusal::LedgerFault;
-use crate::usage::UsageRow;
+use crate::usage::{Mark, UsageRow};
 use crate::window::Span;
 
 /// The usage log, to be read.
@@ -136,10 +139,12 @@ impl UsageLog {
             values.extend([at_ms.into(), id.as_str().to_owned().into()]);
         }
         let limit = limit.min(USAGE_PAGE_ROWS_MAX);
-        let sql = format!(
-            "SELECT {COLUMNS} FROM usage WHERE {condition} ORDER BY at_ms {direction}, id {direction} LIMIT {limit}"
-        );
         self.ask(move |connection| {
+            let adjusted = if has_adjustments(connection)? { ADJUSTED } else { NEVER_ADJUSTED };
+            let sql = format!(
+                "SELECT {COLUMNS}, {adjusted} FROM usage WHERE {condition} \
+                 ORDER BY at_ms {direction}, id {direction} LIMIT {limit}"
+            );
             let mut statement = connection.prepare_cached(&sql)?;
             statement.query_map(params_from_iter(values), read_row)?.collect()
         })
@@ -223,6 +228,17 @@ impl UsageLog {
                 })
             })?;
             windows.collect()
+        })
+    }
+
+    /// The ends of periods, the first one first.
+    pub fn marks(&self) -> Answer<'static, Result<Vec<Mark>, LedgerFault>> {
+        self.ask(|connection| {
+            if !has_adjustments(connection)? {
+                return Ok(Vec::new());
+            }
+            let sql = "SELECT number, at_ms, marked_by FROM marks ORDER BY number";
+            connection.prepare_cached(sql)?.query_map([], read_mark)?.collect()
         })
     }
 
