@@ -24,6 +24,7 @@ mod ollama_models;
 mod pass_through;
 mod reload;
 mod replay;
+mod reprice;
 mod responses;
 mod routing;
 mod semantic_cache;

@@ -119,6 +119,7 @@ async fn costs_are_summed_up_and_what_has_no_price_is_counted_apart() {
                   "tokens": { "prompt": 8, "completion": 5, "input": 8, "output": 5 } },
             ],
             "cut": false,
+            "period": { "number": 1, "from": null, "to": null, "ended_by": null },
             "total": { "calls": 3, "usd": "0.036000000", "unpriced_calls": 1,
                        "tokens": { "prompt": 24, "completion": 15, "input": 24, "output": 15 } },
         })

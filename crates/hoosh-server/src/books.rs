@@ -74,6 +74,11 @@ impl Books {
         self.file.as_deref().map(FileLedger::usage)
     }
 
+    /// The file that they are in. `None`: they are in memory alone.
+    pub(crate) fn file(&self) -> Option<&FileLedger> {
+        self.file.as_deref()
+    }
+
     /// What agents hold that account for themselves.
     pub(crate) fn leases(&self) -> &Leases {
         &self.leases

@@ -1,7 +1,7 @@
 //! The command line: what can be asked of the program `hoosh`, and how it ends.
 //!
 //! `serve` runs a gateway; `chat`, `models` and `health` talk to one that runs; `config`, `explain`, `replay` and `info` look at
-//! this machine; `costs` reads a ledger; `keys` changes a store of keys; `models pull` and `models rm` talk to an Ollama that is configured or found.
+//! this machine; `costs` and `reprice` read and mend a ledger; `keys` changes a store of keys; `models pull` and `models rm` talk to an Ollama that is configured or found.
 //! Results go to standard output, everything about them to standard error.
 
 mod banner;
@@ -15,6 +15,7 @@ mod info;
 mod keys;
 mod models;
 mod replay;
+mod reprice;
 mod serve;
 mod terminal;
 
@@ -83,6 +84,11 @@ enum Command {
     /// Out of the file that `[budget] ledger` names, in which a running gateway has a call some milliseconds after its end. Calls
     /// whose price is not known are counted apart.
     Costs(costs::CostsArgs),
+    /// Work out anew what calls have cost, by the prices that the configuration has for their time
+    ///
+    /// Usage is stored, money is derived. Rows keep what was charged beside what it should have been; what pools have counted stays.
+    /// Writes into the file that `[budget] ledger` names, or asks the gateway that has it open, with an admin's token.
+    Reprice(reprice::RepriceArgs),
     /// Check or show the configuration
     Config(config::ConfigArgs),
     /// Tell what this program is, and which providers it knows
@@ -184,6 +190,7 @@ impl Cli {
             Command::Replay(args) => replay::run(args, env).await,
             Command::Keys(args) => keys::run(args, env),
             Command::Costs(args) => costs::run(args, env).await,
+            Command::Reprice(args) => reprice::run(args, env).await,
             Command::Config(args) => config::run(args, env).await,
             Command::Info(args) => info::run(&args, env),
             Command::Completions { shell } => {
@@ -298,6 +305,9 @@ mod tests {
             "hoosh keys rotate hoosh_ab12cd34 --overlap 7d",
             "hoosh costs",
             "hoosh costs --by day --from 2026-11-01 --to 2026-11-24T12:00:00Z --csv -c a.toml",
+            "hoosh costs --period 2",
+            "hoosh costs reset --token root -c a.toml",
+            "hoosh reprice -n --from 2026-11-01 --to 2026-11-02 -p groq -m llama3 --json",
             "hoosh config check --config a.toml",
             "hoosh config show",
             "hoosh config keys",
@@ -322,6 +332,8 @@ mod tests {
             "hoosh costs --by moon",
             "hoosh costs --from yesterday",
             "hoosh costs --json --csv",
+            "hoosh costs --period 1 --from 2026-11-01",
+            "hoosh costs --period next",
             "hoosh models pull",
             "hoosh models pull a b",
             "hoosh models llama3",

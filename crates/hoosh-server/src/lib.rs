@@ -15,6 +15,7 @@ mod keys;
 mod leases;
 mod metrics;
 mod reload;
+mod reprice;
 mod route;
 mod serve;
 mod telemetry;

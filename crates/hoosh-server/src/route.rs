@@ -50,6 +50,10 @@ pub(crate) enum Endpoint {
     Usage,
     /// What calls used and cost, summed up.
     Costs,
+    /// Ending a period of costs.
+    ResetCosts,
+    /// Working out costs anew.
+    Reprice,
     /// What was decided for a call.
     Decision,
     /// What was decided for the latest calls.
@@ -144,9 +148,11 @@ const TABLE: &[(Method, &str, Endpoint, Needs)] = &[
     (Method::POST, "/v1/tokens/report", Endpoint::ReportTokens, Needs::Scope(Scope::Inference)),
     (Method::GET, "/v1/usage", Endpoint::Usage, Needs::OwnOr(Scope::UsageRead)),
     (Method::GET, "/v1/costs", Endpoint::Costs, Needs::OwnOr(Scope::UsageRead)),
+    (Method::POST, "/v1/costs/reset", Endpoint::ResetCosts, Needs::Scope(Scope::Admin)),
     (Method::GET, "/v1/decisions", Endpoint::Decisions, Needs::Scope(Scope::Inference)),
     (Method::GET, "/v1/decisions/{*id}", Endpoint::Decision, Needs::Scope(Scope::Inference)),
     (Method::POST, "/v1/admin/reload", Endpoint::Reload, Needs::Scope(Scope::Admin)),
+    (Method::POST, "/v1/admin/reprice", Endpoint::Reprice, Needs::Scope(Scope::Admin)),
     (Method::GET, "/v1/admin/keys", Endpoint::Keys, Needs::Scope(Scope::Admin)),
     (Method::POST, "/v1/admin/keys", Endpoint::CreateKey, Needs::Scope(Scope::Admin)),
     (Method::DELETE, "/v1/admin/keys/{id}", Endpoint::RevokeKey, Needs::Scope(Scope::Admin)),

@@ -1,10 +1,11 @@
 //! What calls used, one by one and summed up.
 
 use hoosh_budget::keys::Scope;
-use hoosh_budget::{CallId, LedgerFault, Order, PoolId, UsageFilter, UsageLog, UsageRow};
+use hoosh_budget::{CallId, FileLedger, LedgerFault, Order, PoolId, UsageFilter, UsageLog, UsageRow};
 use hoosh_core::limits::{BUDGET_RETRY_HINT, USAGE_PAGE_ROWS_MAX};
 use hoosh_core::{HooshError, InvalidRequest};
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
 use serde_json::json as value;
 
 use super::json;
@@ -13,7 +14,8 @@ use crate::app::App;
 use crate::http::auth::{Caller, Denied};
 use crate::http::body::ResponseBody;
 use crate::http::error::ServerError;
-use crate::usage::{self, Costs};
+use crate::reprice::{self, RepriceOrder};
+use crate::usage::{self, Costs, Period, PeriodAsked};
 
 /// Rows of a page where nobody says how many: 100, some 60 KiB.
 const LISTED: usize = 100;
@@ -52,8 +54,12 @@ pub(crate) async fn costs(
     caller: &Caller,
     query: Option<&str>,
 ) -> Result<Response<ResponseBody>, ServerError> {
-    let mut by = usage::grouping("provider");
-    let filter = read(query, caller, "`by`", |name, text| {
+    let (mut by, mut asked) = (usage::grouping("provider"), None);
+    let mut filter = read(query, caller, "`by`, `period`", |name, text| {
+        if name == "period" {
+            asked = Some(text.parse::<PeriodAsked>()?);
+            return Ok(true);
+        }
         if name == "by" {
             by = usage::grouping(text);
             return if by.is_some() {
@@ -66,8 +72,38 @@ pub(crate) async fn costs(
     })?;
     // It is one of them.
     let by = by.ok_or(ServerError::Panicked)?;
-    let costs = Costs::of(log(app)?, &filter, by).await.map_err(unread)?;
+    let log = log(app)?;
+    let marks = log.marks().await.map_err(unread)?;
+    let period = Period::of(&marks, asked, &mut filter);
+    let period = period.map_err(|problem| super::keys::invalid("period", problem))?;
+    let costs = Costs::of(log, &filter, by, period).await.map_err(unread)?;
     Ok(json(StatusCode::OK, &costs.told()))
+}
+
+/// `POST /v1/costs/reset`: ends a period; what was counted in it stays.
+pub(crate) async fn reset(app: &App, caller: &Caller) -> Result<Response<ResponseBody>, ServerError> {
+    let period = Period::end(file(app)?, caller.id.as_str().to_owned()).await.map_err(unread)?;
+    Ok(json(StatusCode::OK, &period.told()))
+}
+
+/// `POST /v1/admin/reprice`: costs worked out anew by the prices that the configuration in use has for each call's time.
+pub(crate) async fn reprice(
+    app: &App,
+    caller: &Caller,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, ServerError> {
+    let order: RepriceOrder = super::keys::read(app, request).await?;
+    let filter =
+        order.filter().map_err(|(field, problem)| super::keys::invalid(field, problem.to_owned()))?;
+    let ledger = file(app)?;
+    let writes = (!order.dry_run).then_some(ledger);
+    let repriced =
+        reprice::reprice(ledger.usage(), writes, app.gateway.router(), &filter, caller.id.as_str()).await;
+    Ok(json(StatusCode::OK, &repriced.map_err(unread)?))
+}
+
+fn file(app: &App) -> Result<&FileLedger, ServerError> {
+    app.books.as_ref().and_then(|books| books.file()).ok_or(ServerError::NoUsageLog)
 }
 
 fn log(app: &App) -> Result<&UsageLog, ServerError> {
