@@ -173,3 +173,60 @@ async fn a_period_ends_and_nothing_is_lost() {
     assert!(csv.contains("up,1,8,5,0.008000000,0"), "{csv}");
     assert_eq!(ran(&hoosh, &["costs"]), "");
 }
+
+// The command asks the upstream of this process for its models.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cheaper_models_that_can_do_as_much_are_named_for_what_was_asked() {
+    let upstream = Upstream::start().await;
+    let mut reply: Value = serde_json::from_slice(&completion("hi")).unwrap();
+    reply["usage"] = json!({ "prompt_tokens": 100_000, "completion_tokens": 10, "total_tokens": 100_010 });
+    upstream.always(Script::json(reply.to_string()));
+    // Of these the second is cheaper, the third reads too little, the fourth makes vectors, and nobody knows the fifth.
+    let listed = ["gpt-4o", "gpt-4o-mini", "gpt-3.5-turbo", "text-embedding-3-small", "nobody-knows"];
+    upstream.listing(testkit::listing(&listed));
+    let provider = at("up", &upstream.url(), "local = false").replace("openai_compatible", "openai");
+    let config = [AUTH, "[budget]\nlog = true\n", &provider].concat();
+    let hoosh = Hoosh::start(&config).await;
+    for model in ["gpt-4o", "gpt-4o", "nobody-knows"] {
+        ask(&hoosh, model).await;
+    }
+    until(&hoosh, "/v1/costs", 3).await;
+
+    let told = get(&hoosh, "/v1/costs/recommendations").await;
+    let model = |name: &str| {
+        told["models"].as_array().unwrap().iter().find(|one| one["model"] == name).unwrap().clone()
+    };
+    let used = model("gpt-4o");
+    assert_eq!(
+        (&told["calls"], &used["calls"], &used["largest_prompt"]),
+        (&json!(3), &json!(2), &json!(100_000))
+    );
+    // 2.50 and 10 dollars a million; 0.15 and 0.60.
+    assert_eq!(used["usd"], "0.500200000", "{used}");
+    let cheaper = used["cheaper"].as_array().unwrap();
+    assert_eq!(cheaper.len(), 1, "{used}");
+    assert_eq!(
+        (&cheaper[0]["model"], &cheaper[0]["usd"], &cheaper[0]["saving_usd"], &cheaper[0]["saving_percent"]),
+        (&json!("gpt-4o-mini"), &json!("0.030012000"), &json!("0.470188000"), &json!(94.0))
+    );
+    let unknown = model("nobody-knows");
+    assert_eq!(
+        (&unknown["usd"], &unknown["unpriced_calls"], &unknown["cheaper"]),
+        (&Value::Null, &json!(1), &json!([]))
+    );
+    assert!(told["assumptions"].to_string().contains("same tokens"), "{told}");
+    // Times narrow it, and others' calls are theirs.
+    assert_eq!(get(&hoosh, "/v1/costs/recommendations?to=2020-01-01").await["models"], json!([]));
+    assert_eq!(send(&hoosh, "ada", "GET", "/v1/costs/recommendations", json!({})).await.1["calls"], 3);
+    let (status, refused) =
+        send(&hoosh, "root", "GET", "/v1/costs/recommendations?by=model", json!({})).await;
+    assert_eq!(status, 400, "{refused}");
+
+    let table = ran(&hoosh, &["costs", "recommend"]);
+    let words: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
+    let expected =
+        ["up/gpt-4o", "2", "0.500200000", "up/gpt-4o-mini", "0.030012000", "0.470188000", "94.0", "%"];
+    assert_eq!(words, expected, "{table}");
+    let json: Value = serde_json::from_str(&ran(&hoosh, &["costs", "recommend", "--json"])).unwrap();
+    assert_eq!(json["models"], told["models"]);
+}

@@ -611,6 +611,13 @@ pub const USAGE_QUESTIONS_MAX: usize = 64;
 /// Rows of the usage log on one page: 1,000, some MiB of JSON.
 pub const USAGE_PAGE_ROWS_MAX: usize = 1_000;
 
+/// Rows that cheaper models are looked for by: 100,000, the newest. Each is priced at every model that can be reached, some 100 ns
+/// each, so that it takes seconds at most.
+pub const RECOMMENDATION_ROWS_MAX: usize = 100_000;
+
+/// Cheaper models that are named for one that was used: 5. Whoever wants to change something tries the first few.
+pub const RECOMMENDATIONS_MAX: usize = 5;
+
 /// Sums that one question to the usage log is answered with: 10,000, a sum for each key of a large house. The largest are given.
 pub const USAGE_SUMS_MAX: usize = 10_000;
 

@@ -306,6 +306,7 @@ mod tests {
             "hoosh costs",
             "hoosh costs --by day --from 2026-11-01 --to 2026-11-24T12:00:00Z --csv -c a.toml",
             "hoosh costs --period 2",
+            "hoosh costs recommend --from 2026-11-01 --json",
             "hoosh costs reset --token root -c a.toml",
             "hoosh reprice -n --from 2026-11-01 --to 2026-11-02 -p groq -m llama3 --json",
             "hoosh config check --config a.toml",

@@ -14,6 +14,7 @@ mod http;
 mod keys;
 mod leases;
 mod metrics;
+mod recommend;
 mod reload;
 mod reprice;
 mod route;

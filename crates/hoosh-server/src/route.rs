@@ -50,6 +50,8 @@ pub(crate) enum Endpoint {
     Usage,
     /// What calls used and cost, summed up.
     Costs,
+    /// Cheaper models for the calls that there were.
+    Recommendations,
     /// Ending a period of costs.
     ResetCosts,
     /// Working out costs anew.
@@ -148,6 +150,7 @@ const TABLE: &[(Method, &str, Endpoint, Needs)] = &[
     (Method::POST, "/v1/tokens/report", Endpoint::ReportTokens, Needs::Scope(Scope::Inference)),
     (Method::GET, "/v1/usage", Endpoint::Usage, Needs::OwnOr(Scope::UsageRead)),
     (Method::GET, "/v1/costs", Endpoint::Costs, Needs::OwnOr(Scope::UsageRead)),
+    (Method::GET, "/v1/costs/recommendations", Endpoint::Recommendations, Needs::OwnOr(Scope::UsageRead)),
     (Method::POST, "/v1/costs/reset", Endpoint::ResetCosts, Needs::Scope(Scope::Admin)),
     (Method::GET, "/v1/decisions", Endpoint::Decisions, Needs::Scope(Scope::Inference)),
     (Method::GET, "/v1/decisions/{*id}", Endpoint::Decision, Needs::Scope(Scope::Inference)),

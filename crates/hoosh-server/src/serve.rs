@@ -336,6 +336,7 @@ async fn route(
         Endpoint::Pools => pools::status(app, caller, request.uri().query()).await,
         Endpoint::Usage => usage::rows(app, caller, request.uri().query()).await,
         Endpoint::Costs => usage::costs(app, caller, request.uri().query()).await,
+        Endpoint::Recommendations => usage::recommendations(app, caller, request.uri().query()).await,
         Endpoint::ResetCosts => usage::reset(app, caller).await,
         Endpoint::Reprice => usage::reprice(app, caller, request).await,
         Endpoint::CheckTokens => tokens::check(app, caller, request).await,

@@ -3,7 +3,7 @@
 use hoosh_budget::keys::Scope;
 use hoosh_budget::{CallId, FileLedger, LedgerFault, Order, PoolId, UsageFilter, UsageLog, UsageRow};
 use hoosh_core::limits::{BUDGET_RETRY_HINT, USAGE_PAGE_ROWS_MAX};
-use hoosh_core::{HooshError, InvalidRequest};
+use hoosh_core::{HooshError, InvalidRequest, ModelInfo};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json as value;
@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::http::auth::{Caller, Denied};
 use crate::http::body::ResponseBody;
 use crate::http::error::ServerError;
+use crate::recommend::recommend;
 use crate::reprice::{self, RepriceOrder};
 use crate::usage::{self, Costs, Period, PeriodAsked};
 
@@ -27,7 +28,7 @@ pub(crate) async fn rows(
     query: Option<&str>,
 ) -> Result<Response<ResponseBody>, ServerError> {
     let (mut limit, mut after) = (LISTED, None);
-    let others = "`after`, `limit`";
+    let others = "`after`, `limit`, ";
     let filter = read(query, caller, others, |name, text| {
         match name {
             "limit" => {
@@ -55,7 +56,7 @@ pub(crate) async fn costs(
     query: Option<&str>,
 ) -> Result<Response<ResponseBody>, ServerError> {
     let (mut by, mut asked) = (usage::grouping("provider"), None);
-    let mut filter = read(query, caller, "`by`, `period`", |name, text| {
+    let mut filter = read(query, caller, "`by`, `period`, ", |name, text| {
         if name == "period" {
             asked = Some(text.parse::<PeriodAsked>()?);
             return Ok(true);
@@ -78,6 +79,22 @@ pub(crate) async fn costs(
     let period = period.map_err(|problem| super::keys::invalid("period", problem))?;
     let costs = Costs::of(log, &filter, by, period).await.map_err(unread)?;
     Ok(json(StatusCode::OK, &costs.told()))
+}
+
+/// `GET /v1/costs/recommendations`: cheaper models for the calls that the caller may see, of those that it may ask for.
+pub(crate) async fn recommendations(
+    app: &App,
+    caller: &Caller,
+    query: Option<&str>,
+) -> Result<Response<ResponseBody>, ServerError> {
+    let filter = read(query, caller, "", |_, _| Ok(false))?;
+    let (log, router) = (log(app)?, app.gateway.router());
+    let models = app.gateway.models().await;
+    let may_use = |model: &ModelInfo| {
+        caller.may_ask_for(&model.id, router) && caller.may_be_answered_by(&model.provider)
+    };
+    let told = recommend(log, router, models, &filter, may_use).await.map_err(unread)?;
+    Ok(json(StatusCode::OK, &told))
 }
 
 /// `POST /v1/costs/reset`: ends a period; what was counted in it stays.
@@ -131,7 +148,7 @@ fn read(
             name if other(name, &text)? => {}
             _ => {
                 return Err(format!(
-                    "is not known here; {others}, `from`, `to`, `caller`, `model`, `provider` and `pool` are"
+                    "is not known here; {others}`from`, `to`, `caller`, `model`, `provider` and `pool` are"
                 ));
             }
         }

@@ -7,14 +7,17 @@ use clap::{Args, Subcommand};
 use hoosh_budget::{
     Durability, FileLedger, LedgerFault, OpenError, PoolTree, UsageFilter, UsageLog, UsageSums,
 };
+use hoosh_gateway::Gateway;
 use jiff::Timestamp;
+use serde_json::Value;
 
-use super::Failure;
 use super::gateway::GatewayArgs;
 use super::terminal::{note, say, say_json, table};
-use crate::RunError;
+use super::{Failure, effective};
 use crate::config::{Environment, LedgerPlace, LoadOptions, load};
+use crate::recommend::recommend;
 use crate::usage::{self, BY, Costs, Period, PeriodAsked};
+use crate::{RunError, assembly};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -32,6 +35,29 @@ enum Command {
     ///
     /// Writes into the ledger's file, or asks the gateway that has it open, with an admin's token.
     Reset(ResetArgs),
+    /// Tell which cheaper models could have answered the calls that there were
+    ///
+    /// Out of the ledger's file, whether or not a gateway runs; the providers are asked for their lists of models, which costs nothing.
+    Recommend(RecommendArgs),
+}
+
+#[derive(Debug, Args)]
+struct RecommendArgs {
+    /// Calls from when on, such as 2026-11-01, which begins in UTC, or 2026-11-01T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    from: Option<Timestamp>,
+
+    /// Until when; calls that ended at this time no longer count
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    to: Option<Timestamp>,
+
+    /// Print JSON, as `GET /v1/costs/recommendations` has it
+    #[arg(long)]
+    json: bool,
+
+    /// Configuration file, with providers, prices and `[budget] ledger`; HOOSH_CONFIG, ./hoosh.toml or the user's own if not given
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -84,7 +110,51 @@ pub(crate) async fn run(args: CostsArgs, env: &Environment) -> Result<(), Failur
     match args.command {
         None => sums(args.sums, env).await,
         Some(Command::Reset(args)) => reset(args, env).await,
+        Some(Command::Recommend(args)) => cheaper(args, env).await,
     }
+}
+
+async fn cheaper(args: RecommendArgs, env: &Environment) -> Result<(), Failure> {
+    let options = LoadOptions { file: args.config.clone(), env: env.clone(), ..LoadOptions::default() };
+    let (config, _) = effective(&options, None).await?;
+    let log = open(&config.budget.ledger)?;
+    let gateway = Gateway::builder(assembly::router(&config).map_err(RunError::from)?).build();
+    let models = gateway.models().await;
+    let filter = UsageFilter { from: args.from, until: args.to, ..UsageFilter::default() };
+    let told = recommend(&log, gateway.router(), models, &filter, |_| true).await;
+    let told = told.map_err(|fault| Failure::Refused(fault.to_string()))?;
+    if args.json {
+        return Ok(say_json(&told)?);
+    }
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut rows = Vec::new();
+    for used in list(&told["models"]) {
+        let name = format!("{}/{}", text(&used["provider"]), text(&used["model"]));
+        for better in list(&used["cheaper"]) {
+            let other = format!("{}/{}", text(&better["provider"]), text(&better["model"]));
+            let [calls, usd] = [&used["calls"], &used["usd"]].map(text);
+            let [now, saving] = [&better["usd"], &better["saving_usd"]].map(text);
+            rows.push([
+                name.clone(),
+                calls,
+                usd,
+                other,
+                now,
+                saving,
+                format!("{} %", better["saving_percent"]),
+            ]);
+        }
+    }
+    if rows.is_empty() {
+        note("no cheaper model is known that could have answered these calls\n");
+    } else {
+        say(&table(&["used", "calls>", "USD>", "cheaper", "USD>", "saving>", ">"], rows))?;
+    }
+    for assumption in list(&told["assumptions"]) {
+        note(&format!("- {}\n", text(&assumption)));
+    }
+    Ok(())
 }
 
 async fn reset(args: ResetArgs, env: &Environment) -> Result<(), Failure> {
