@@ -22,6 +22,7 @@ mod limits;
 mod models_and_health;
 mod ollama_models;
 mod pass_through;
+mod pools;
 mod reload;
 mod replay;
 mod reprice;

@@ -220,7 +220,8 @@ impl HooshClient {
         answer.read_even_unavailable(ProviderStatus::decode_list).await
     }
 
-    /// Sends JSON to another path of the gateway, such as `v1/admin/reprice`, and gives its answer as JSON. It is never sent twice.
+    /// Asks for something else of the gateway's own by its path, in segments, such as `["v1", "admin", "pools"]`, with JSON where
+    /// it takes some, and gives its answer as JSON. It is never sent twice.
     ///
     /// # Errors
     ///
@@ -229,13 +230,14 @@ impl HooshClient {
     /// # Cancel safety
     ///
     /// Dropping the future closes the connection; whether the gateway has done what was asked is then not known.
-    pub async fn post_json(
+    pub async fn ask_json(
         &self,
-        path: &str,
-        body: &serde_json::Value,
+        method: http::Method,
+        path: &[&str],
+        body: Option<&serde_json::Value>,
     ) -> Result<serde_json::Value, ClientError> {
-        let ask = Ask::Whole(body.to_string().into_bytes());
-        self.transport()?.send(path.split('/'), ask).await?.accepted().await?.read(json).await
+        let ask = Ask::Own(method, body.map(|body| body.to_string().into_bytes()));
+        self.transport()?.send(path.iter().copied(), ask).await?.accepted().await?.read(json).await
     }
 
     fn transport(&self) -> Result<&Transport, ClientError> {

@@ -523,6 +523,10 @@ pub const JWKS_BYTES_MAX: usize = 256 << 10;
 
 /// Keys of such a set that are kept: 64. Issuers publish two to ten.
 pub const JWKS_KEYS_MAX: usize = 64;
+/// Largest file of pools that are defined while a gateway runs: 4 MiB, more than as many as there may be take. It is in memory while
+/// it is read.
+pub const POOLS_FILE_BYTES_MAX: u64 = 4 << 20;
+
 /// Pools that a configuration defines at most: 10,000, a pool for each key of a large house.
 pub const POOLS_DEFINED_MAX: usize = 10_000;
 

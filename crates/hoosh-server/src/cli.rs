@@ -1,6 +1,6 @@
 //! The command line: what can be asked of the program `hoosh`, and how it ends.
 //!
-//! `serve` runs a gateway; `chat`, `models` and `health` talk to one that runs; `config`, `explain`, `replay` and `info` look at
+//! `serve` runs a gateway; `chat`, `models`, `pools` and `health` talk to one that runs; `config`, `explain`, `replay` and `info` look at
 //! this machine; `costs` and `reprice` read and mend a ledger; `keys` changes a store of keys; `models pull` and `models rm` talk to an Ollama that is configured or found.
 //! Results go to standard output, everything about them to standard error.
 
@@ -14,6 +14,7 @@ mod health;
 mod info;
 mod keys;
 mod models;
+mod pools;
 mod replay;
 mod reprice;
 mod serve;
@@ -79,6 +80,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Make, list and end the keys of callers
     Keys(keys::KeysArgs),
+    /// List, define and remove the pools of a running gateway; takes an admin's token
+    Pools(pools::PoolsArgs),
     /// Tell what calls used and cost, whether or not a gateway runs
     ///
     /// Out of the file that `[budget] ledger` names, in which a running gateway has a call some milliseconds after its end. Calls
@@ -189,6 +192,7 @@ impl Cli {
             Command::Explain(args) => explain::run(args, env).await,
             Command::Replay(args) => replay::run(args, env).await,
             Command::Keys(args) => keys::run(args, env),
+            Command::Pools(args) => pools::run(args).await,
             Command::Costs(args) => costs::run(args, env).await,
             Command::Reprice(args) => reprice::run(args, env).await,
             Command::Config(args) => config::run(args, env).await,
@@ -306,6 +310,9 @@ mod tests {
             "hoosh costs",
             "hoosh costs --by day --from 2026-11-01 --to 2026-11-24T12:00:00Z --csv -c a.toml",
             "hoosh costs --period 2",
+            "hoosh pools list --json",
+            "hoosh pools set team:a --parent organisation:o --usd 2.5 --window month --alert 80 --alert 100 --token root",
+            "hoosh pools rm team:a",
             "hoosh costs recommend --from 2026-11-01 --json",
             "hoosh costs reset --token root -c a.toml",
             "hoosh reprice -n --from 2026-11-01 --to 2026-11-02 -p groq -m llama3 --json",

@@ -8,6 +8,7 @@ mod fault;
 mod file;
 mod keys;
 mod layers;
+pub(crate) mod pools;
 mod prices;
 mod reader;
 mod resolve;
@@ -38,8 +39,10 @@ use secrecy::SecretString;
 pub(crate) use self::fault::nearest;
 pub use self::fault::{ConfigErrors, Fault, Place};
 pub(crate) use self::file::File;
+pub use self::pools::RunTimePools;
 pub use self::prices::PriceFile;
 pub(crate) use self::resolve::default_models;
+pub(crate) use self::show::window;
 pub(crate) use self::trial::settle_routes;
 pub use self::warm::{Warm, WarmRequest};
 
@@ -67,8 +70,10 @@ pub struct Config {
     pub aliases: BTreeMap<String, Vec<String>>,
     /// Names that stand for several models, one of which is chosen.
     pub groups: Vec<ModelGroup>,
-    /// What calls may spend.
+    /// What calls may spend: the configuration's own, then those that were defined while the gateway ran.
     pub pools: Vec<TokenPool>,
+    /// Which the latter are, and where they are kept.
+    pub run_time_pools: RunTimePools,
     /// Where it is kept what they have.
     pub budget: Budget,
     /// Order among providers of equal priority for models that match a pattern.
@@ -128,6 +133,8 @@ pub struct Server {
 pub struct Budget {
     /// The ledger.
     pub ledger: LedgerPlace,
+    /// Where pools are kept that are defined while the gateway runs, as it was said. `None`: beside the ledger.
+    pub pools: Option<String>,
     /// Whether rows of the usage log are kept without pools too.
     pub log: bool,
     /// How long rows of the usage log are kept. `None`: for ever.
@@ -388,6 +395,7 @@ impl Default for Config {
             aliases: BTreeMap::new(),
             groups: Vec::new(),
             pools: Vec::new(),
+            run_time_pools: RunTimePools::default(),
             budget: Budget::default(),
             strategies: BTreeMap::new(),
             file: None,

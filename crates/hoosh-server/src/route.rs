@@ -70,6 +70,14 @@ pub(crate) enum Endpoint {
     RevokeKey,
     /// Making a key in the place of another.
     RotateKey,
+    /// All pools as they are defined.
+    DefinedPools,
+    /// Defining a pool, whose name is in the body.
+    DefinePool,
+    /// Defining a pool, whose name is in the path.
+    PutPool,
+    /// Ending a pool.
+    RemovePool,
     /// What happens, as it happens.
     Events,
     /// The list of models.
@@ -160,6 +168,10 @@ const TABLE: &[(Method, &str, Endpoint, Needs)] = &[
     (Method::POST, "/v1/admin/keys", Endpoint::CreateKey, Needs::Scope(Scope::Admin)),
     (Method::DELETE, "/v1/admin/keys/{id}", Endpoint::RevokeKey, Needs::Scope(Scope::Admin)),
     (Method::POST, "/v1/admin/keys/{id}/rotate", Endpoint::RotateKey, Needs::Scope(Scope::Admin)),
+    (Method::GET, "/v1/admin/pools", Endpoint::DefinedPools, Needs::Scope(Scope::Admin)),
+    (Method::POST, "/v1/admin/pools", Endpoint::DefinePool, Needs::Scope(Scope::Admin)),
+    (Method::PUT, "/v1/admin/pools/{id}", Endpoint::PutPool, Needs::Scope(Scope::Admin)),
+    (Method::DELETE, "/v1/admin/pools/{id}", Endpoint::RemovePool, Needs::Scope(Scope::Admin)),
     (Method::GET, "/v1/events", Endpoint::Events, Needs::Scope(Scope::Admin)),
 ];
 

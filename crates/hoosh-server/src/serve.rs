@@ -356,6 +356,13 @@ async fn route(
             let id = rest.unwrap_or_default().to_owned();
             keys::rotate(app, caller, &id, request).await
         }
+        Endpoint::DefinedPools => Ok(pools::defined(app)),
+        Endpoint::DefinePool => pools::define(live, app, caller, None, request).await,
+        Endpoint::PutPool => {
+            let name = rest.unwrap_or_default().to_owned();
+            pools::define(live, app, caller, Some(&name), request).await
+        }
+        Endpoint::RemovePool => pools::remove(live, app, caller, rest.unwrap_or_default()).await,
         Endpoint::Models if *dialect == Dialect::Anthropic => Ok(anthropic::models(app, caller).await),
         Endpoint::Model if *dialect == Dialect::Anthropic => {
             anthropic::model(app, caller, rest.unwrap_or_default()).await

@@ -8,6 +8,7 @@ use hoosh_budget::{
     Durability, FileLedger, LedgerFault, OpenError, PoolTree, UsageFilter, UsageLog, UsageSums,
 };
 use hoosh_gateway::Gateway;
+use http::Method;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -164,7 +165,7 @@ async fn reset(args: ResetArgs, env: &Environment) -> Result<(), Failure> {
             let ended = Period::end(&ledger, BY_COMMAND_LINE.to_owned()).await;
             ended.map_err(|fault| Failure::Refused(fault.to_string()))?.told()
         }
-        None => args.gateway.client().post_json("v1/costs/reset", &serde_json::json!({})).await?,
+        None => args.gateway.client().ask_json(Method::POST, &["v1", "costs", "reset"], None).await?,
     };
     if args.json {
         return Ok(say_json(&told)?);

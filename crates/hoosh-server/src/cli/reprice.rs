@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use http::Method;
 
 use super::costs::{BY_COMMAND_LINE, open, open_to_write};
 use super::gateway::GatewayArgs;
@@ -71,7 +72,8 @@ pub(crate) async fn run(args: RepriceArgs, env: &Environment) -> Result<(), Fail
     } else {
         // By its prices, which are those of its last reload.
         let order = serde_json::to_value(&order).map_err(std::io::Error::from)?;
-        let told = args.gateway.client().post_json("v1/admin/reprice", &order).await?;
+        let told =
+            args.gateway.client().ask_json(Method::POST, &["v1", "admin", "reprice"], Some(&order)).await?;
         serde_json::from_value(told).map_err(std::io::Error::from)?
     };
     if args.json {

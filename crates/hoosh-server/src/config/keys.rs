@@ -545,6 +545,13 @@ pub(crate) const KEYS: &[Key] = &[
               lose that. One process may have it open.",
     },
     Key {
+        path: "budget.pools",
+        kind: Kind::Path,
+        default: Fallback::Open("beside a file as `ledger`, ending in `.pools.toml`"),
+        doc: "The file in which pools are kept that are defined while the gateway runs, by `/v1/admin/pools` or `hoosh pools`; relative to \
+              this file. It is made with the first one.",
+    },
+    Key {
         path: "budget.log",
         kind: Kind::Switch,
         default: Fallback::Switch(false),

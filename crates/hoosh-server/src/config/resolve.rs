@@ -20,6 +20,7 @@ use secrecy::SecretString;
 use super::fault::{ConfigErrors, Fault, Place, nearest};
 use super::file::File;
 use super::layers::Layers;
+use super::pools::{self, RunTimePools};
 use super::prices::{self, PriceFile};
 use super::reader::{Reader, Section, elsewhere, plain, type_name};
 use super::trial::{refused, settle_routes};
@@ -77,6 +78,9 @@ pub(crate) fn load(options: &LoadOptions) -> Result<Config, ConfigErrors> {
     }
     // What could be read is tried in spite of what could not, so that all is told at once.
     let mut faults = reader.faults;
+    if faults.is_empty() {
+        faults.extend(pools::settle(&mut config, &options.directory, &folder));
+    }
     faults.extend(refused(&config, &reader.unread));
     faults.extend(unpriced);
     faults.extend(warm::read(&mut config, &options.directory));
@@ -217,6 +221,7 @@ impl Reader<'_> {
             aliases: aliases.into_texts().collect(),
             groups,
             pools,
+            run_time_pools: RunTimePools::default(),
             budget,
             strategies: strategies.into_strategies().collect(),
             discover,
@@ -338,13 +343,16 @@ impl Reader<'_> {
         sections
     }
 
+    /// Pools by their paths, whether or not they fit together.
+    pub(super) fn pool_entries(&mut self, value: Option<Value>) -> Vec<(String, TokenPool)> {
+        let entries = self.entries("pools", value).into_iter();
+        entries.filter_map(|(path, values)| self.pool(&path, values).map(|pool| (path, pool))).collect()
+    }
+
     /// The pools that calls are charged to.
     fn pools(&mut self, value: Option<Value>) -> Vec<TokenPool> {
         let before = self.faults.len();
-        let entries = self.entries("pools", value);
-        let paths: Vec<String> = entries.iter().map(|(path, _)| path.clone()).collect();
-        let pools: Vec<TokenPool> =
-            entries.into_iter().filter_map(|(path, values)| self.pool(&path, values)).collect();
+        let (paths, pools): (Vec<String>, Vec<TokenPool>) = self.pool_entries(value).into_iter().unzip();
         // Where one could not be read, others may only seem not to fit.
         if self.faults.len() == before
             && let Err(invalid) = PoolTree::new(pools.clone())
@@ -701,6 +709,7 @@ fn budget(mut section: Section) -> Budget {
             "memory" => LedgerPlace::Memory,
             _ => LedgerPlace::File(ledger),
         },
+        pools: section.text("pools"),
         log: section.switch("log").unwrap_or_default(),
         keep: section
             .whole("keep_days")

@@ -152,6 +152,9 @@ fn page(config: &Config) -> Page<'_> {
         LedgerPlace::File(path) => path,
     };
     page.key("budget", "ledger", &string(ledger));
+    if let Some(pools) = &config.budget.pools {
+        page.key("budget", "pools", &string(pools));
+    }
     page.key("budget", "log", &config.budget.log.to_string());
     let days = config.budget.keep.unwrap_or_default().as_secs() / 86_400;
     page.key("budget", "keep_days", &days.to_string());
@@ -192,11 +195,7 @@ impl Page<'_> {
         if let Some(money) = pool.capacity.money {
             self.key(path, "usd", &string(money.to_string().trim_start_matches('$')));
         }
-        let window = match pool.window {
-            Window::Rolling(length) => format!("rolling {}", length.as_secs()),
-            window => window.as_str().to_owned(),
-        };
-        self.key(path, "window", &string(&window));
+        self.key(path, "window", &string(&window(pool.window)));
         self.key(path, "time_zone", &string(pool.time_zone.iana_name().unwrap_or("UTC")));
         self.key(path, "mode", &string(pool.mode.as_str()));
         let alerts: Vec<String> = pool.alerts.iter().map(u8::to_string).collect();
@@ -312,4 +311,12 @@ fn list(texts: &[String]) -> String {
 
 fn seconds(time: Duration) -> String {
     time.as_secs_f64().to_string()
+}
+
+/// A window in the words of the configuration.
+pub(crate) fn window(window: Window) -> String {
+    match window {
+        Window::Rolling(length) => format!("rolling {}", length.as_secs()),
+        window => window.as_str().to_owned(),
+    }
 }
