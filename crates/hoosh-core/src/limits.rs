@@ -523,6 +523,21 @@ pub const JWKS_BYTES_MAX: usize = 256 << 10;
 
 /// Keys of such a set that are kept: 64. Issuers publish two to ten.
 pub const JWKS_KEYS_MAX: usize = 64;
+/// Alerts of pools that wait to be delivered to a web hook: 256, more than a day of sane thresholds brings.
+pub const ALERTS_WAITING_MAX: usize = 256;
+
+/// How long a web hook may take to take an alert: 10 s. Alerts wait for one another.
+pub const ALERT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How often an alert is sent until it is taken: 3 times.
+pub const ALERT_TRIES: u32 = 3;
+
+/// How long an alert rests before it is sent again: 1 s, and four times as long before each further try.
+pub const ALERT_RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// How much is read of what a web hook answers: 64 KiB. Nothing of it is used.
+pub const ALERT_ANSWER_BYTES_MAX: usize = 64 << 10;
+
 /// Largest file of pools that are defined while a gateway runs: 4 MiB, more than as many as there may be take. It is in memory while
 /// it is read.
 pub const POOLS_FILE_BYTES_MAX: u64 = 4 << 20;

@@ -33,8 +33,9 @@ use hoosh_core::{ContextRule, Fidelity, OnUnpriced, PriceTable};
 use hoosh_gateway::{Fallbacks, SemanticSettings};
 use hoosh_providers::ProviderSettings;
 use hoosh_router::{BreakerPolicy, Group, QueueLimits, RetryPolicy, RouteOptions, Strategy};
+use http::Uri;
 use ring::digest::{SHA256, digest};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 pub(crate) use self::fault::nearest;
 pub use self::fault::{ConfigErrors, Fault, Place};
@@ -135,10 +136,21 @@ pub struct Budget {
     pub ledger: LedgerPlace,
     /// Where pools are kept that are defined while the gateway runs, as it was said. `None`: beside the ledger.
     pub pools: Option<String>,
+    /// Who is told of the thresholds of pools. `None`: the log, the metrics and the events alone.
+    pub hook: Option<AlertHook>,
     /// Whether rows of the usage log are kept without pools too.
     pub log: bool,
     /// How long rows of the usage log are kept. `None`: for ever.
     pub keep: Option<Duration>,
+}
+
+/// A web hook for alerts.
+#[derive(Debug, Clone)]
+pub struct AlertHook {
+    /// Where they are sent.
+    pub url: Uri,
+    /// What they are signed with. `None`: they are not signed.
+    pub secret: Option<SecretString>,
 }
 
 /// Where a ledger is.
@@ -418,6 +430,15 @@ impl Default for Routing {
         resolve::default_routing()
     }
 }
+
+impl PartialEq for AlertHook {
+    fn eq(&self, other: &Self) -> bool {
+        let secret = |hook: &Self| hook.secret.as_ref().map(|secret| secret.expose_secret().to_owned());
+        self.url == other.url && secret(self) == secret(other)
+    }
+}
+
+impl Eq for AlertHook {}
 
 impl Default for Budget {
     fn default() -> Self {

@@ -228,6 +228,13 @@ fn changes(before: &Config, after: &Config) -> Vec<String> {
     if before.cache.warm != after.cache.warm {
         settings.insert("cache.warm".to_owned());
     }
+    if before.budget.hook != after.budget.hook {
+        // The secret, if its address is the same.
+        let url = |config: &Config| config.budget.hook.as_ref().map(|hook| hook.url.clone());
+        if url(before) == url(after) {
+            settings.insert("budget.alert_webhook_secret".to_owned());
+        }
+    }
     if before.costs.prices != after.costs.prices {
         settings.insert("costs.prices".to_owned());
     }

@@ -78,6 +78,7 @@ pub(crate) async fn serve(
     beside.spawn(over.clone().run_until_cancelled_owned(reload::at_hangups(Arc::clone(&live), hangups)));
     beside.spawn(over.clone().run_until_cancelled_owned(reload::at_changes(Arc::clone(&live))));
     beside.spawn(over.clone().run_until_cancelled_owned(warm::warm(live.apps())));
+    beside.spawn(over.clone().run_until_cancelled_owned(crate::alerts::deliver(live.apps())));
     beside.spawn(over.clone().run_until_cancelled_owned(crate::keys::keep_up(live.apps())));
 
     loop {

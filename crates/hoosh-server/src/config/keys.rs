@@ -565,6 +565,20 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "How long rows of calls are kept: 400 days, a year and a month. 0: for ever.",
     },
     Key {
+        path: "budget.alert_webhook",
+        kind: Kind::Url,
+        default: Fallback::Open("none"),
+        doc: "An address that is told by `POST`, in JSON, when a pool reaches one of its `alerts`, or a soft one holds more than it has left: \
+              see [alerts](#alerts).",
+    },
+    Key {
+        path: "budget.alert_webhook_secret",
+        kind: Kind::Secret,
+        default: Fallback::Open("they are not signed"),
+        doc: "What these messages are signed with, best from a variable as in `\"$ALERT_SECRET\"`: `x-hoosh-signature` has \
+              HMAC-SHA-256 of the body.",
+    },
+    Key {
         path: "pools[].name",
         kind: Kind::Pool,
         default: Fallback::Required,
@@ -614,7 +628,8 @@ pub(crate) const KEYS: &[Key] = &[
         path: "pools[].alerts",
         kind: Kind::Percents,
         default: Fallback::Empty,
-        doc: "Percents of it at which a warning is written to the log, once in each window.",
+        doc: "Percents of it at which somebody is told, once in each window: in the log, `GET /metrics`, `GET /v1/events`, and by \
+              `[budget] alert_webhook`.",
     },
     Key {
         path: "strategies.*",

@@ -26,9 +26,11 @@ use super::reader::{Reader, Section, elsewhere, plain, type_name};
 use super::trial::{refused, settle_routes};
 use super::variables::expand;
 use super::warm::{self, Warm};
+use crate::alerts;
+
 use super::{
-    Auth, Budget, Cache, Config, Costs, Environment, Flags, JwtAuth, KeysFile, LedgerPlace, LoadOptions,
-    ModelGroup, Provider, Routing, Server, keys, provider_path,
+    AlertHook, Auth, Budget, Cache, Config, Costs, Environment, Flags, JwtAuth, KeysFile, LedgerPlace,
+    LoadOptions, ModelGroup, Provider, Routing, Server, keys, provider_path,
 };
 
 /// A provider whose name is still to be found.
@@ -147,6 +149,10 @@ impl Reader<'_> {
         let wanted = ["tokens", "admin_tokens"].map(|key| (key, wants(key)));
         let mut auth = self.section("auth", "auth", auth);
         let budget = self::budget(self.section("budget", "budget", values("budget")));
+        let secret = "budget.alert_webhook_secret";
+        if budget.hook.is_none() && self.origins.contains_key(secret) {
+            self.warn(self.origin(secret), format!("`{secret}` does nothing without `budget.alert_webhook`"));
+        }
         if budget.log && budget.ledger == LedgerPlace::Memory {
             self.fault(
                 "budget.log",
@@ -710,6 +716,9 @@ fn budget(mut section: Section) -> Budget {
             _ => LedgerPlace::File(ledger),
         },
         pools: section.text("pools"),
+        hook: section.text("alert_webhook").and_then(|url| {
+            Some(AlertHook { url: alerts::url(&url)?, secret: section.secret("alert_webhook_secret") })
+        }),
         log: section.switch("log").unwrap_or_default(),
         keep: section
             .whole("keep_days")

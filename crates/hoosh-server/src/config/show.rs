@@ -155,6 +155,12 @@ fn page(config: &Config) -> Page<'_> {
     if let Some(pools) = &config.budget.pools {
         page.key("budget", "pools", &string(pools));
     }
+    if let Some(hook) = &config.budget.hook {
+        page.key("budget", "alert_webhook", &string(&hook.url.to_string()));
+        if hook.secret.is_some() {
+            page.key("budget", "alert_webhook_secret", &string(REDACTED));
+        }
+    }
     page.key("budget", "log", &config.budget.log.to_string());
     let days = config.budget.keep.unwrap_or_default().as_secs() / 86_400;
     page.key("budget", "keep_days", &days.to_string());

@@ -1253,7 +1253,10 @@ fn pools_are_read_shown_and_their_faults_placed() {
     assert_eq!((team.time_zone.iana_name(), team.alerts.as_slice()), (Some("Europe/Berlin"), &[80, 100][..]));
     assert_eq!((user.capacity.tokens, user.mode), (Some(1_000), Mode::Soft));
     assert_eq!(user.window, Window::Rolling(Duration::from_secs(3_600)));
-    assert_eq!(config.budget, Budget { ledger: LedgerPlace::Memory, pools: None, log: false, keep: None });
+    assert_eq!(
+        config.budget,
+        Budget { ledger: LedgerPlace::Memory, pools: None, hook: None, log: false, keep: None }
+    );
     let again = loaded(&config.to_toml(), &[]);
     assert_eq!((&again.pools, &again.budget), (&config.pools, &config.budget));
     assert_eq!(loaded("", &[]).budget.ledger, LedgerPlace::File("hoosh-ledger.db".to_owned()));
