@@ -17,6 +17,7 @@ mod explain;
 mod facade;
 mod failover;
 mod fidelity;
+mod jwks;
 mod keys;
 mod lifecycle;
 mod limits;

@@ -521,6 +521,13 @@ pub const JWT_LEEWAY_MAX: Duration = Duration::from_secs(5 * 60);
 /// Longest set of keys for tokens that is read: 256 KiB. Large issuers publish some 10 KiB.
 pub const JWKS_BYTES_MAX: usize = 256 << 10;
 
+/// How long a set of keys may take to come: 5 s. Whoever has a token that none of the known keys fits waits for it.
+pub const JWKS_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long nobody asks for a set of keys after it was asked for: 5 s. Whoever sends tokens of no key would have it asked for
+/// with each.
+pub const JWKS_REST: Duration = Duration::from_secs(5);
+
 /// Keys of such a set that are kept: 64. Issuers publish two to ten.
 pub const JWKS_KEYS_MAX: usize = 64;
 /// Alerts of pools that wait to be delivered to a web hook: 256, more than a day of sane thresholds brings.

@@ -57,7 +57,9 @@ impl App {
             Some(app) => app.keys.ring().cloned(),
             None => keys::open(&config.auth)?,
         };
-        let signed = config.auth.jwt.as_ref().map(keys::Signed::read).transpose()?;
+        let signed_before = before.and_then(|app| app.keys.signs());
+        let signed =
+            config.auth.jwt.as_ref().map(|jwt| keys::Signed::read(jwt, signed_before)).transpose()?;
         let metrics = before.map_or_else(|| Arc::new(Metrics::new()), |app| Arc::clone(&app.metrics));
         let alerts =
             before.map_or_else(|| Arc::new(Alerts::new(Arc::clone(&metrics))), |app| Arc::clone(&app.alerts));

@@ -284,10 +284,14 @@ pub struct Auth {
 /// Which signed tokens are taken, and what their claims mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JwtAuth {
-    /// The file with the keys, as it was said.
+    /// The file with the keys or their URL, as it was said.
     pub said: String,
-    /// The same, from where this program runs.
+    /// The file, from where this program runs. Empty with a URL.
     pub path: PathBuf,
+    /// The URL.
+    pub url: Option<Uri>,
+    /// How often they are fetched from there. `None`: at the start, and when a token is of none of them.
+    pub refresh: Option<Duration>,
     /// How they may be signed.
     pub algorithms: Vec<JwtAlgorithm>,
     /// Who may have made them. Empty: whoever has a key.
@@ -300,6 +304,10 @@ pub struct JwtAuth {
     pub scopes_claim: Option<String>,
     /// The claim that holds models. `None`: all.
     pub models_claim: Option<String>,
+    /// The claim that holds pools. `None`: none but `key:` and those of the call.
+    pub pools_claim: Option<String>,
+    /// What stands before each of them.
+    pub pools_prefix: String,
 }
 
 /// Where keys are kept.

@@ -78,6 +78,7 @@ pub(crate) async fn serve(
     beside.spawn(over.clone().run_until_cancelled_owned(reload::at_hangups(Arc::clone(&live), hangups)));
     beside.spawn(over.clone().run_until_cancelled_owned(reload::at_changes(Arc::clone(&live))));
     beside.spawn(over.clone().run_until_cancelled_owned(warm::warm(live.apps())));
+    beside.spawn(over.clone().run_until_cancelled_owned(crate::keys::published::keep_up(live.apps())));
     beside.spawn(over.clone().run_until_cancelled_owned(crate::alerts::deliver(live.apps())));
     beside.spawn(over.clone().run_until_cancelled_owned(crate::keys::keep_up(live.apps())));
 
@@ -312,7 +313,7 @@ async fn route(
     if app.keys.are_none() && needs == Needs::Scope(Scope::Admin) && !from.to_canonical().is_loopback() {
         return Err(ServerError::NotFromHere);
     }
-    let caller = app.keys.caller(request.headers(), request.uri().query(), from);
+    let caller = app.keys.caller_by_now(request.headers(), request.uri().query(), from).await;
     let caller = &caller.map_err(ServerError::Denied)?;
     caller.may(needs, plain(path)).map_err(ServerError::Denied)?;
     match endpoint {

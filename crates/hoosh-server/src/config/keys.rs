@@ -425,8 +425,15 @@ pub(crate) const KEYS: &[Key] = &[
         path: "auth.jwt_keys",
         kind: Kind::Path,
         default: Fallback::Open("no signed tokens are taken"),
-        doc: "A file with the keys (JWK Set) that [signed tokens](#signed-tokens) are checked with. Relative to the folder of this \
-              file; read at the start and at each reload.",
+        doc: "A file with the keys (JWK Set) that [signed tokens](#signed-tokens) are checked with, relative to the folder of this \
+              file and read at the start and at each reload; or the `https://` URL where an identity provider publishes them.",
+    },
+    Key {
+        path: "auth.jwt_refresh_secs",
+        kind: Kind::Interval { min: limits::JWKS_REST },
+        default: Fallback::Time(Duration::from_secs(600)),
+        doc: "How often keys are fetched from a URL, so that one that is withdrawn ends: every 10 minutes. They are also fetched, at most every \
+              5 s, when a token comes that none of them has signed. 0: only then and at the start.",
     },
     Key {
         path: "auth.jwt_algorithms",
@@ -465,6 +472,19 @@ pub(crate) const KEYS: &[Key] = &[
         kind: Kind::Word,
         default: Fallback::Open("each may ask for all models"),
         doc: "The claim that holds the models, as patterns, that may be asked for. A token without it is refused.",
+    },
+    Key {
+        path: "auth.jwt_pools_claim",
+        kind: Kind::Word,
+        default: Fallback::Open("`key:`, and those that a call names"),
+        doc: "The claim that holds the [pools](http-api.md#budgets) that are charged too, as a key names them: a text or a list. A token without it is \
+              refused, since it would go past a budget.",
+    },
+    Key {
+        path: "auth.jwt_pools_prefix",
+        kind: Kind::Word,
+        default: Fallback::Open("nothing"),
+        doc: "What stands before each name of that claim: `team:` makes `team:search` of a group `search`.",
     },
     Key {
         path: "limits.requests_per_minute",

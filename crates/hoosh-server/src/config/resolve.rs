@@ -75,7 +75,7 @@ pub(crate) fn load(options: &LoadOptions) -> Result<Config, ConfigErrors> {
     if let Some(keys) = &mut config.auth.keys {
         keys.path = folder.join(&keys.said);
     }
-    if let Some(jwt) = &mut config.auth.jwt {
+    if let Some(jwt) = config.auth.jwt.as_mut().filter(|jwt| jwt.url.is_none()) {
         jwt.path = folder.join(&jwt.said);
     }
     // What could be read is tried in spite of what could not, so that all is told at once.
@@ -262,16 +262,45 @@ impl Reader<'_> {
             }
         }
         let said = said?;
+        let url = self.url_of_keys(&said);
+        if url.is_some() && algorithms.iter().any(|one| one.as_str().starts_with("HS")) {
+            let problem = "what is published at a URL can hold no shared secret, which `HS256`, `HS384` and `HS512` need";
+            self.fault("auth.jwt_algorithms", problem);
+        }
         Some(JwtAuth {
-            path: PathBuf::from(&said),
+            path: if url.is_some() { PathBuf::new() } else { PathBuf::from(&said) },
             said,
+            refresh: section.time("jwt_refresh_secs").filter(|time| url.is_some() && !time.is_zero()),
+            url,
             algorithms,
             issuers: section.texts("jwt_issuers").unwrap_or_default(),
             audiences: section.texts("jwt_audiences").unwrap_or_default(),
             caller_claim: section.text("jwt_caller_claim").unwrap_or_default(),
             scopes_claim: section.text("jwt_scopes_claim"),
             models_claim: section.text("jwt_models_claim"),
+            pools_claim: section.text("jwt_pools_claim"),
+            pools_prefix: section.text("jwt_pools_prefix").unwrap_or_default(),
         })
+    }
+
+    /// The URL of keys, if that is what is said, and not a file.
+    fn url_of_keys(&mut self, said: &str) -> Option<Uri> {
+        let (scheme, _) = said.split_once("://")?;
+        let url = said.parse::<Uri>().ok().filter(|url| url.host().is_some_and(|host| !host.is_empty()));
+        // Whoever is between could put keys of their own in place of those.
+        let is_here = url.as_ref().and_then(Uri::host).is_some_and(|host| {
+            let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+            host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        });
+        match url {
+            Some(url) if scheme == "https" || (scheme == "http" && is_here) => Some(url),
+            _ => {
+                let problem =
+                    "expected a file, or a URL that begins with `https://` (`http://` on this machine only)";
+                self.fault("auth.jwt_keys", problem);
+                None
+            }
+        }
     }
 
     /// Whoever is to summarise must be named.

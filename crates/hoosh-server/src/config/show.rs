@@ -101,9 +101,18 @@ fn page(config: &Config) -> Page<'_> {
         page.key("auth", "jwt_algorithms", &list(&names));
         page.key("auth", "jwt_issuers", &list(&jwt.issuers));
         page.key("auth", "jwt_audiences", &list(&jwt.audiences));
+        if jwt.url.is_some() {
+            page.key("auth", "jwt_refresh_secs", &seconds(jwt.refresh.unwrap_or_default()));
+        }
+        if !jwt.pools_prefix.is_empty() {
+            page.key("auth", "jwt_pools_prefix", &string(&jwt.pools_prefix));
+        }
         page.key("auth", "jwt_caller_claim", &string(&jwt.caller_claim));
-        for (key, claim) in [("jwt_scopes_claim", &jwt.scopes_claim), ("jwt_models_claim", &jwt.models_claim)]
-        {
+        for (key, claim) in [
+            ("jwt_scopes_claim", &jwt.scopes_claim),
+            ("jwt_models_claim", &jwt.models_claim),
+            ("jwt_pools_claim", &jwt.pools_claim),
+        ] {
             if let Some(claim) = claim {
                 page.key("auth", key, &string(claim));
             }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hoosh_budget::jwt::JwtError;
 use hoosh_budget::keys::{KeyDenied, KeyRecord, Keyring, Scope};
@@ -16,6 +17,7 @@ use ring::digest::{SHA256, digest};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::keys::Signed;
+use crate::keys::published::Published;
 use crate::route::Needs;
 
 /// Who may call. Without any token and without a place for keys, everybody may.
@@ -62,6 +64,8 @@ pub(crate) enum Denied {
     Wrong,
     /// It was signed by somebody, and is not taken.
     Signed(JwtError),
+    /// It was signed by somebody, whose keys could not be fetched yet.
+    KeysAway,
     /// It is one of ours, and lets nobody in.
     Key(KeyDenied),
     /// It is not for this.
@@ -105,6 +109,11 @@ impl Keys {
         Self { tokens, ring, signed: None }
     }
 
+    /// What checks tokens that others sign.
+    pub(crate) fn signs(&self) -> Option<&Signed> {
+        self.signed.as_ref()
+    }
+
     /// And tokens that others sign.
     pub(crate) fn signed(self, signed: Option<Signed>) -> Self {
         Self { signed, ..self }
@@ -113,6 +122,27 @@ impl Keys {
     /// Whether everybody may call.
     pub(crate) fn are_none(&self) -> bool {
         self.tokens.is_empty() && self.ring.is_none() && self.signed.is_none()
+    }
+
+    /// Where the keys are published that signed tokens are checked with, and how often they are asked for.
+    pub(crate) fn published(&self) -> Option<(Arc<Published>, Option<Duration>)> {
+        let (published, interval) = self.signed.as_ref()?.published()?;
+        Some((Arc::clone(published), interval))
+    }
+
+    /// [`caller`](Self::caller), after a look at whether an identity provider has other keys by now where a token is of none that is
+    /// known.
+    pub(crate) async fn caller_by_now(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        from: IpAddr,
+    ) -> Result<Caller, Denied> {
+        let caller = self.caller(headers, query, from);
+        let Err(Denied::Signed(JwtError::UnknownKey { .. })) = &caller else { return caller };
+        let Some((published, _)) = self.published() else { return caller };
+        let caller = if published.refresh().await { self.caller(headers, query, from) } else { caller };
+        if published.is_there() { caller } else { Err(Denied::KeysAway) }
     }
 
     /// The keys beside the tokens.

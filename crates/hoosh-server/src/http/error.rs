@@ -175,6 +175,14 @@ pub(crate) fn problem(error: &ServerError) -> Problem {
             };
             Problem::new(kind, code, denied.to_string())
         }
+        ServerError::Denied(Denied::KeysAway) => Problem {
+            retry_after: Some(limits::JWKS_REST),
+            ..Problem::new(
+                Kind::Unavailable,
+                "token_keys_unavailable",
+                "the keys that tokens are checked with could not be fetched yet from `[auth] jwt_keys`; try again",
+            )
+        },
         ServerError::Denied(Denied::Signed(error)) => {
             Problem::new(Kind::Authentication, "invalid_token", error.to_string())
         }
