@@ -129,6 +129,21 @@ async fn costs_are_summed_up_and_what_has_no_price_is_counted_apart() {
     assert_eq!(of("team:a").unwrap()["calls"], 3, "{pools}");
     assert_eq!(of("user:alice").unwrap()["usd"], "0.018000000", "{pools}");
     assert_eq!(pools["total"]["calls"], 3, "a call counts once: {pools}");
+    // A key is its caller; what has no tag stands under none.
+    let keys = get(&hoosh, "/v1/costs?by=key").await;
+    assert_eq!(
+        (&keys["sums"][0]["key"], &keys["sums"][0]["calls"]),
+        (&"anonymous".into(), &3.into()),
+        "{keys}"
+    );
+    let tags = get(&hoosh, "/v1/costs?by=tag:team").await;
+    assert_eq!((&tags["by"], &tags["sums"][0]["tag"]), (&"tag:team".into(), &Value::Null), "{tags}");
+    assert_eq!(get(&hoosh, "/v1/costs?tag=team:search").await["total"]["calls"], 0);
+    let providers = get(&hoosh, "/v1/costs?by=provider").await;
+    assert_eq!(
+        (&providers["sums"][0]["provider"], &providers["sums"][0]["calls"]),
+        (&"up".into(), &3.into())
+    );
     let days = get(&hoosh, "/v1/costs?by=day").await;
     assert_eq!(
         days["sums"].as_array().unwrap().iter().map(|day| day["calls"].as_u64().unwrap()).sum::<u64>(),
@@ -208,7 +223,8 @@ async fn questions_that_mean_nothing_are_refused() {
         ("/v1/usage?user=alice", "`after`, `limit`, `from`"),
         ("/v1/usage?from=yesterday", "2026-11-24T12:00:00Z"),
         ("/v1/usage?pool=team", "pool"),
-        ("/v1/costs?by=moon", "provider, model, caller, pool, day"),
+        ("/v1/costs?by=moon", "provider, model, caller, key, pool, day, tag:NAME"),
+        ("/v1/costs?tag=team", "`team:search`"),
     ] {
         let response = hoosh.get(path).await;
         assert_eq!(response.status(), 400, "{path}");

@@ -14,12 +14,17 @@ use serde_json::{Map, Value, json};
 
 use crate::api::decisions::dollars;
 
-/// What sums can be by, in the order of the documentation.
-pub(crate) const BY: [&str; 5] = ["provider", "model", "caller", "pool", "day"];
+/// What sums can be by, in the order of the documentation; `tag:NAME` besides.
+pub(crate) const BY: [&str; 6] = ["provider", "model", "caller", "key", "pool", "day"];
+
+/// What stands before the name of a tag that sums are by.
+const BY_TAG: &str = "tag:";
 
 /// Sums over calls, with what all of them come to.
 pub(crate) struct Costs {
     by: &'static str,
+    /// The tag that they are by.
+    tag: Option<String>,
     /// The dearest first; days in their order.
     pub(crate) sums: Vec<UsageSums>,
     /// The period that they are of. `None`: they are of the times that were asked for.
@@ -49,13 +54,22 @@ pub(crate) enum PeriodAsked {
     All,
 }
 
-/// What sums are by, as [`BY`] names it. Days are those of UTC.
+/// All that sums can be by, for people.
+pub(crate) fn groupings() -> String {
+    format!("{}, {BY_TAG}NAME", BY.join(", "))
+}
+
+/// What sums are by, as [`BY`] names it, and what each sum has its key under. Days are those of UTC; a key is its caller, under which
+/// those that it was rotated to go on.
 pub(crate) fn grouping(word: &str) -> Option<(&'static str, UsageSumsBy)> {
+    if let Some(tag) = word.strip_prefix(BY_TAG).filter(|tag| !tag.is_empty()) {
+        return Some(("tag", UsageSumsBy::Tag(tag.to_owned())));
+    }
     let name = BY.into_iter().find(|name| *name == word)?;
     let by = match name {
         "provider" => UsageSumsBy::Provider,
         "model" => UsageSumsBy::Model,
-        "caller" => UsageSumsBy::Caller,
+        "caller" | "key" => UsageSumsBy::Caller,
         "pool" => UsageSumsBy::Pool,
         _ => UsageSumsBy::Day(TimeZone::UTC),
     };
@@ -229,7 +243,11 @@ impl Costs {
     ) -> Result<Self, LedgerFault> {
         let sums = log.sums(filter, &by).await?;
         let total = log.sums(filter, &UsageSumsBy::All).await?.into_iter().next().unwrap_or_default();
-        Ok(Self { by: name, sums, period, total })
+        let tag = match by {
+            UsageSumsBy::Tag(tag) => Some(tag),
+            _ => None,
+        };
+        Ok(Self { by: name, tag, sums, period, total })
     }
 
     /// Whether there may be more sums than are given.
@@ -255,7 +273,7 @@ impl Costs {
             one
         };
         json!({
-            "by": self.by,
+            "by": self.tag.as_ref().map_or_else(|| self.by.to_owned(), |tag| format!("{BY_TAG}{tag}")),
             "sums": self.sums.iter().map(one).collect::<Vec<_>>(),
             "cut": self.is_cut(),
             "period": self.period.as_ref().map(Period::told),
@@ -266,6 +284,8 @@ impl Costs {
 
 #[cfg(test)]
 mod tests {
+    use hoosh_core::NanoUsd;
+
     use super::*;
 
     #[test]
@@ -280,6 +300,43 @@ mod tests {
         for text in ["", "yesterday", "2026-13-01", "2026-11-24T12:30"] {
             assert!(time(text).is_err(), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn sums_are_by_a_tag_and_of_one() {
+        use hoosh_budget::{Durability, FileLedger, Ledger, PoolTree};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let ledger =
+            FileLedger::open(&path, &PoolTree::default(), Durability::Group, None, Timestamp::now()).unwrap();
+        for (n, tags) in
+            [r#"{"team":"a","n":1}"#, r#"{"team":"b"}"#, r#"{"team":"a"}"#, ""].iter().enumerate()
+        {
+            let row = UsageRow {
+                cost: Some(NanoUsd(1 << n)),
+                tags: (*tags).to_owned(),
+                ..UsageRow::new(n.to_string().into(), 1_000)
+            };
+            ledger.record(Box::new(row)).unwrap();
+        }
+        ledger.flush().await.unwrap();
+        let by = async |word: &str, filter: UsageFilter| {
+            let told =
+                Costs::of(ledger.usage(), &filter, grouping(word).unwrap(), None).await.unwrap().told();
+            let sums = told["sums"].as_array().unwrap().clone();
+            let sums = sums
+                .iter()
+                .map(|sum| (sum["tag"].clone(), sum["calls"].as_u64().unwrap()))
+                .collect::<Vec<_>>();
+            (told["by"].clone(), sums, told["total"]["calls"].as_u64().unwrap())
+        };
+        let all = UsageFilter::default;
+        let expected = vec![(Value::Null, 1), (json!("a"), 2), (json!("b"), 1)];
+        assert_eq!(by("tag:team", all()).await, (json!("tag:team"), expected, 4));
+        assert_eq!(by("tag:n", all()).await.1, [(Value::Null, 3), (json!("1"), 1)]);
+        let tag = Some(("team".to_owned(), "a".to_owned()));
+        assert_eq!(by("tag:team", UsageFilter { tag, ..all() }).await.1, [(json!("a"), 2)]);
+        assert!(grouping("tag:").is_none() && grouping("tag").is_none());
     }
 
     #[test]

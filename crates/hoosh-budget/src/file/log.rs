@@ -49,6 +49,8 @@ pub struct UsageFilter {
     pub model: Option<String>,
     /// Those that were charged to this pool.
     pub pool: Option<PoolId>,
+    /// Those that have a tag of this name with this value.
+    pub tag: Option<(String, String)>,
 }
 
 /// In which order rows come.
@@ -300,6 +302,13 @@ impl UsageFilter {
         add(" AND model = ?", self.model.clone().map(Value::from));
         let pool = self.pool.as_ref().map(|pool| pool.as_str().to_owned().into());
         add(" AND EXISTS (SELECT 1 FROM json_each(pools) one WHERE one.value = ?)", pool);
+        if let Some((name, value)) = &self.tag {
+            condition.push_str(
+                " AND EXISTS (SELECT 1 FROM json_each(iif(json_valid(tags), tags, NULL)) one \
+                 WHERE one.key = ? AND CAST(one.value AS TEXT) = ?)",
+            );
+            values.extend([name.clone().into(), value.clone().into()]);
+        }
         (condition, values)
     }
 }

@@ -66,7 +66,7 @@ pub(crate) async fn costs(
             return if by.is_some() {
                 Ok(true)
             } else {
-                Err(format!("is to be one of {}", usage::BY.join(", ")))
+                Err(format!("is to be one of {}", usage::groupings()))
             };
         }
         Ok(false)
@@ -143,12 +143,17 @@ fn read(
             "model" => filter.model = Some(text),
             "provider" => filter.provider = Some(text),
             "pool" => filter.pool = Some(text.parse::<PoolId>().map_err(|invalid| invalid.to_string())?),
+            "tag" => {
+                let (name, value) =
+                    text.split_once(':').ok_or("is to be a name and a value, as in `team:search`")?;
+                filter.tag = Some((name.to_owned(), value.to_owned()));
+            }
             // Google's clients have their key here.
             "key" => {}
             name if other(name, &text)? => {}
             _ => {
                 return Err(format!(
-                    "is not known here; {others}`from`, `to`, `caller`, `model`, `provider` and `pool` are"
+                    "is not known here; {others}`from`, `to`, `caller`, `model`, `provider`, `pool` and `tag` are"
                 ));
             }
         }

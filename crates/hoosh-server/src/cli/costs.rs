@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use hoosh_budget::{
     Durability, FileLedger, LedgerFault, OpenError, PoolTree, UsageFilter, UsageLog, UsageSums,
@@ -17,7 +16,7 @@ use super::terminal::{note, say, say_json, table};
 use super::{Failure, effective};
 use crate::config::{Environment, LedgerPlace, LoadOptions, load};
 use crate::recommend::recommend;
-use crate::usage::{self, BY, Costs, Period, PeriodAsked};
+use crate::usage::{self, Costs, Period, PeriodAsked};
 use crate::{RunError, assembly};
 
 #[derive(Debug, Args)]
@@ -77,8 +76,8 @@ struct ResetArgs {
 
 #[derive(Debug, Args)]
 struct SumsArgs {
-    /// What they are summed up by; days are those of UTC
-    #[arg(long, value_name = "WHAT", default_value = "provider", value_parser = PossibleValuesParser::new(BY))]
+    /// What they are summed up by: provider, model, caller, key (the caller again), pool, day (of UTC) or tag:NAME
+    #[arg(long, value_name = "WHAT", default_value = "provider", value_parser = by)]
     by: String,
 
     /// From when on, such as 2026-11-01, which begins in UTC, or 2026-11-01T12:00:00Z
@@ -264,6 +263,11 @@ fn csv(by: &str, sums: &[UsageSums]) -> Result<String, Failure> {
     }
     let written = writer.into_inner().map_err(|error| error.into_error())?;
     Ok(String::from_utf8_lossy(&written).into_owned())
+}
+
+fn by(text: &str) -> Result<String, String> {
+    let known = usage::grouping(text).map(|_| text.to_owned());
+    known.ok_or_else(|| format!("expected one of {}", usage::groupings()))
 }
 
 pub(super) fn time(text: &str) -> Result<Timestamp, &'static str> {
