@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so by its panic")]
 
+mod alerts;
 mod bad_input;
 mod budgets;
 mod cache;
@@ -17,14 +18,17 @@ mod explain;
 mod facade;
 mod failover;
 mod fidelity;
+mod jwks;
 mod keys;
 mod lifecycle;
 mod limits;
 mod models_and_health;
 mod ollama_models;
 mod pass_through;
+mod pools;
 mod reload;
 mod replay;
+mod reprice;
 mod responses;
 mod routing;
 mod semantic_cache;

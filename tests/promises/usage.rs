@@ -119,6 +119,7 @@ async fn costs_are_summed_up_and_what_has_no_price_is_counted_apart() {
                   "tokens": { "prompt": 8, "completion": 5, "input": 8, "output": 5 } },
             ],
             "cut": false,
+            "period": { "number": 1, "from": null, "to": null, "ended_by": null },
             "total": { "calls": 3, "usd": "0.036000000", "unpriced_calls": 1,
                        "tokens": { "prompt": 24, "completion": 15, "input": 24, "output": 15 } },
         })
@@ -128,6 +129,21 @@ async fn costs_are_summed_up_and_what_has_no_price_is_counted_apart() {
     assert_eq!(of("team:a").unwrap()["calls"], 3, "{pools}");
     assert_eq!(of("user:alice").unwrap()["usd"], "0.018000000", "{pools}");
     assert_eq!(pools["total"]["calls"], 3, "a call counts once: {pools}");
+    // A key is its caller; what has no tag stands under none.
+    let keys = get(&hoosh, "/v1/costs?by=key").await;
+    assert_eq!(
+        (&keys["sums"][0]["key"], &keys["sums"][0]["calls"]),
+        (&"anonymous".into(), &3.into()),
+        "{keys}"
+    );
+    let tags = get(&hoosh, "/v1/costs?by=tag:team").await;
+    assert_eq!((&tags["by"], &tags["sums"][0]["tag"]), (&"tag:team".into(), &Value::Null), "{tags}");
+    assert_eq!(get(&hoosh, "/v1/costs?tag=team:search").await["total"]["calls"], 0);
+    let providers = get(&hoosh, "/v1/costs?by=provider").await;
+    assert_eq!(
+        (&providers["sums"][0]["provider"], &providers["sums"][0]["calls"]),
+        (&"up".into(), &3.into())
+    );
     let days = get(&hoosh, "/v1/costs?by=day").await;
     assert_eq!(
         days["sums"].as_array().unwrap().iter().map(|day| day["calls"].as_u64().unwrap()).sum::<u64>(),
@@ -207,7 +223,8 @@ async fn questions_that_mean_nothing_are_refused() {
         ("/v1/usage?user=alice", "`after`, `limit`, `from`"),
         ("/v1/usage?from=yesterday", "2026-11-24T12:00:00Z"),
         ("/v1/usage?pool=team", "pool"),
-        ("/v1/costs?by=moon", "provider, model, caller, pool, day"),
+        ("/v1/costs?by=moon", "provider, model, caller, key, pool, day, tag:NAME"),
+        ("/v1/costs?tag=team", "`team:search`"),
     ] {
         let response = hoosh.get(path).await;
         assert_eq!(response.status(), 400, "{path}");
@@ -218,4 +235,67 @@ async fn questions_that_mean_nothing_are_refused() {
     let response = bare.get("/v1/usage").await;
     assert_eq!(response.status(), 404);
     assert_eq!(json_of(response).await["error"]["code"], "no_usage_log");
+}
+
+/// A call with a key.
+async fn ask_as(hoosh: &Hoosh, key: &str, user: &str) {
+    let request = client().post(hoosh.url(CHAT)).bearer_auth(key).header("x-hoosh-user", user.to_owned());
+    assert_eq!(request.body(body("dear")).send().await.unwrap().status(), 200);
+}
+
+async fn get_as(hoosh: &Hoosh, key: &str, path: &str) -> (u16, Value) {
+    let response = client().get(hoosh.url(path)).bearer_auth(key).send().await.unwrap();
+    (response.status().as_u16(), json_of(response).await)
+}
+
+#[tokio::test]
+async fn who_may_not_read_usage_sees_their_own() {
+    let upstream = upstream().await;
+    let auth = "[auth]\nkeys = \"keys.db\"\ntokens = [\"ada\", \"bob\"]\nadmin_tokens = [\"root\"]\n";
+    let pools = "[[pools]]\nname = \"team:a\"\ntokens = 100000\n[[pools]]\nname = \"team:b\"\ntokens = 100000\n\
+                 [[pools]]\nname = \"key:*\"\nparent = \"team:a\"\n[[pools]]\nname = \"user:*\"\nparent = \"team:b\"\n";
+    let hoosh = Hoosh::start(&[auth, pools, PRICE, &at("up", &upstream.url(), "")].concat()).await;
+    let key = async |order: Value| {
+        let request = client().post(hoosh.url("/v1/admin/keys")).bearer_auth("root").body(order.to_string());
+        json_of(request.send().await.unwrap()).await["key"].as_str().unwrap().to_owned()
+    };
+    let plain = key(json!({ "name": "plain" })).await;
+    let reader = key(json!({ "name": "reader", "scopes": ["usage:read"] })).await;
+    for (who, user) in [("ada", "alice"), ("bob", "alice"), ("bob", "bob"), (&plain, "bob")] {
+        ask_as(&hoosh, who, user).await;
+    }
+    let count = async |who: &str, path: &str| {
+        let (status, told) = get_as(&hoosh, who, path).await;
+        assert_eq!(status, 200, "{path}: {told}");
+        told["usage"].as_array().map_or_else(|| told["total"]["calls"].as_u64().unwrap() as usize, Vec::len)
+    };
+    let all = async {
+        while count("root", "/v1/usage").await < 4 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, all).await.expect("rows are missing");
+    for (who, calls) in [("root", 4), (&reader, 4), ("ada", 1), ("bob", 2), (&plain, 1)] {
+        assert_eq!(count(who, "/v1/usage").await, calls, "{who}");
+        assert_eq!(count(who, "/v1/costs?by=caller").await, calls, "{who}");
+    }
+    // Nor by the way of a filter, of a pool or of another's name.
+    assert_eq!(count("ada", "/v1/costs?by=pool&pool=user:bob").await, 0);
+    assert_eq!(count("ada", "/v1/usage?model=dear").await, 1);
+    let (_, rows) = get_as(&hoosh, "root", "/v1/usage?limit=1").await;
+    let other = rows["usage"][0]["caller"].as_str().unwrap().to_owned();
+    for path in ["/v1/usage", "/v1/costs"] {
+        let (status, refused) = get_as(&hoosh, "ada", &format!("{path}?caller={other}")).await;
+        assert_eq!((status, &refused["error"]["code"]), (403, &"scope_missing".into()), "{refused}");
+    }
+    assert_eq!(count(&plain, &format!("/v1/usage?caller={other}")).await, 1, "one's own may be named");
+    // Pools likewise: its own and those above.
+    let names = async |who: &str| {
+        let (status, told) = get_as(&hoosh, who, "/v1/tokens/pools").await;
+        assert_eq!(status, 200, "{told}");
+        let pools = told["pools"].as_array().unwrap();
+        pools.iter().map(|pool| pool["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("root").await.len(), 7);
+    assert_eq!(names(&plain).await, [format!("key:{other}"), "team:a".to_owned()]);
 }

@@ -27,7 +27,7 @@ use crate::ledger::{
 use crate::memory::MemoryLedger;
 use crate::pool::{PoolId, PoolTree};
 use crate::refusal::{LedgerFault, Refusal};
-use crate::usage::UsageRow;
+use crate::usage::{CostChange, Mark, UsageRow};
 
 /// When a settlement is done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -143,6 +143,22 @@ impl FileLedger {
         let longest_ms = self.memory.with(|books, _| books.longest_rolling_ms()).0;
         let windows_ms = now.as_millisecond().saturating_sub(longest_ms).min(time.as_millisecond());
         self.journal.forget(time.as_millisecond(), windows_ms)
+    }
+
+    /// Corrects costs of the usage log, all of them or none. Answers how many; rows keep what was charged, and pools what they
+    /// let through. Changes of rows that say something else by now are passed over.
+    pub fn adjust(
+        &self,
+        changes: Vec<CostChange>,
+        by: String,
+        now: Timestamp,
+    ) -> Answer<'static, Result<usize, LedgerFault>> {
+        self.journal.ask("be corrected", move |store| store.adjust(&changes, &by, now.as_millisecond()))
+    }
+
+    /// Ends a period of the usage log; deletes nothing.
+    pub fn mark(&self, by: String, now: Timestamp) -> Answer<'static, Result<Mark, LedgerFault>> {
+        self.journal.ask("be marked", move |store| store.mark(&by, now.as_millisecond()))
     }
 
     /// Rows and sums that wait to be written.

@@ -110,5 +110,5 @@ pub use ledger::{
 pub use memory::MemoryLedger;
 pub use pool::{InvalidPoolId, InvalidPools, Mode, PoolFault, PoolId, PoolProblem, PoolTree, TokenPool};
 pub use refusal::{Earliest, LedgerFault, Refusal, Shortage};
-pub use usage::UsageRow;
+pub use usage::{Adjusted, CostChange, Mark, UsageRow};
 pub use window::Window;

@@ -51,6 +51,43 @@ pub struct UsageRow {
     pub first_ms: Option<u64>,
     /// How long it took from beginning to end.
     pub duration_ms: u64,
+    /// That its cost was corrected since. `None`: it is what was charged. Filled in where rows are read.
+    pub adjusted: Option<Adjusted>,
+}
+
+/// That a cost is another than what was charged for the call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adjusted {
+    /// What was charged at the call's end. `None`: no price was known then.
+    pub charged: Option<NanoUsd>,
+    /// When it was corrected last. Unit: Unix milliseconds.
+    pub at_ms: i64,
+    /// By whom.
+    pub by: String,
+}
+
+/// A cost that is to be another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CostChange {
+    /// When the call ended, which names its row together with `id`. Unit: Unix milliseconds.
+    pub at_ms: i64,
+    /// The call.
+    pub id: CallId,
+    /// What its row says. A row that says something else by now is left as it is.
+    pub was: Option<NanoUsd>,
+    /// What it is to say.
+    pub now: NanoUsd,
+}
+
+/// The end of a period, from which on costs are counted anew. Nothing is deleted by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The period that it ends, from 1.
+    pub number: u64,
+    /// When. The period ends before it. Unit: Unix milliseconds.
+    pub at_ms: i64,
+    /// Who said so.
+    pub by: String,
 }
 
 // === impl UsageRow ===
@@ -78,6 +115,7 @@ impl UsageRow {
             queued_ms: 0,
             first_ms: None,
             duration_ms: 0,
+            adjusted: None,
         }
     }
 }

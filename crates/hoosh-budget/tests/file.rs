@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hoosh_budget::{
-    Amount, BudgetWatch, CallId, Capacity, Claim, Durability, FileLedger, Ledger, LedgerFault, OpenError,
-    Order, PoolId, PoolTree, Refusal, Reservation, SettleOutcome, Settlement, TokenBudget, TokenPool,
-    UsageFilter, UsageLog, UsageRow, UsageSums, UsageSumsBy, Window,
+    Adjusted, Amount, BudgetWatch, CallId, Capacity, Claim, CostChange, Durability, FileLedger, Ledger,
+    LedgerFault, OpenError, Order, PoolId, PoolTree, Refusal, Reservation, SettleOutcome, Settlement,
+    TokenBudget, TokenPool, UsageFilter, UsageLog, UsageRow, UsageSums, UsageSumsBy, Window,
 };
 use hoosh_core::{NanoUsd, Provenance, ServiceTier, Usage};
 use jiff::Timestamp;
@@ -403,11 +403,11 @@ fn what_is_not_ours_or_too_new_is_refused_in_words() {
 
     let later = file("later.db");
     drop(open(&later, Durability::Group, at("12:00:00")).unwrap());
-    rusqlite::Connection::open(&later).unwrap().execute_batch("PRAGMA user_version = 2").unwrap();
+    rusqlite::Connection::open(&later).unwrap().execute_batch("PRAGMA user_version = 3").unwrap();
     assert_eq!(
         sentence(&later),
         format!(
-            "{} was written by a later version of hoosh (format 2, this one knows 1): use that version, or another file",
+            "{} was written by a later version of hoosh (format 3, this one knows 2): use that version, or another file",
             later.display()
         )
     );
@@ -463,4 +463,84 @@ async fn what_cannot_be_written_now_is_written_later() {
     let status = budget.ledger().status(&id("key:k"), at("12:00:00")).await.unwrap().unwrap();
     let windows = log.windows(id("key:k"), 1).await.unwrap();
     assert_eq!(windows[0].settled, status.settled);
+}
+
+#[tokio::test]
+async fn a_cost_is_corrected_and_its_row_keeps_what_was_charged() {
+    let world = World::new();
+    let rows = [("a", Some(5)), ("b", None), ("c", Some(7))];
+    let ms = |second| at(&format!("12:00:0{second}")).as_millisecond();
+    for (n, (call, cost)) in rows.iter().enumerate() {
+        let usage = Some(Usage { input: Some(1), ..Usage::default() });
+        let row = UsageRow { cost: cost.map(NanoUsd), usage, ..UsageRow::new((*call).into(), ms(n)) };
+        world.ledger().record(Box::new(row)).unwrap();
+    }
+    let change = |n: usize, was: Option<i64>, now| CostChange {
+        at_ms: ms(n),
+        id: rows[n].0.into(),
+        was: was.map(NanoUsd),
+        now: NanoUsd(now),
+    };
+    let adjust = |changes, time| world.ledger().adjust(changes, "ada".into(), at(time));
+    // Behind what was recorded before, without a flush; of `c` somebody else was faster.
+    let first = vec![change(0, Some(5), 50), change(1, None, 10), change(2, Some(6), 60)];
+    assert_eq!(adjust(first, "13:00:00").await, Ok(2));
+    assert_eq!(adjust(vec![change(0, Some(50), 500), change(1, Some(10), 10)], "14:00:00").await, Ok(1));
+
+    let log = world.ledger().usage();
+    let told = log.rows(&UsageFilter::default(), Order::OldestFirst, None, 9).await.unwrap();
+    let adjusted = |charged: Option<i64>, time: &str| {
+        let (at_ms, by) = (at(time).as_millisecond(), "ada".to_owned());
+        Some(Adjusted { charged: charged.map(NanoUsd), at_ms, by })
+    };
+    let told: Vec<_> = told.into_iter().map(|row| (row.cost, row.adjusted)).collect();
+    assert_eq!(
+        told,
+        [
+            (Some(NanoUsd(500)), adjusted(Some(5), "14:00:00")),
+            (Some(NanoUsd(10)), adjusted(None, "13:00:00")),
+            (Some(NanoUsd(7)), None),
+        ]
+    );
+    let sums = log.sums(&UsageFilter::default(), &UsageSumsBy::All).await.unwrap();
+    assert_eq!((sums[0].cost, sums[0].priced, sums[0].unpriced), (NanoUsd(517), 3, 0));
+    // What is forgotten is forgotten with its corrections.
+    world.ledger().forget_before(at("12:00:01"), at("15:00:00")).await.unwrap();
+    let left = rusqlite::Connection::open(&world.path).unwrap();
+    let left: i64 = left.query_row("SELECT count(*) FROM adjustments", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 1);
+}
+
+#[tokio::test]
+async fn periods_end_where_somebody_says_so_and_outlive_the_process() {
+    let mut world = World::new();
+    assert_eq!(world.ledger().usage().marks().await, Ok(Vec::new()));
+    for (number, time, ends) in
+        [(1, "13:00:00", "13:00:00"), (2, "14:00:00", "14:00:00"), (3, "13:30:00", "14:00:00")]
+    {
+        let mark = world.ledger().mark("ada".into(), at(time)).await.unwrap();
+        assert_eq!((mark.number, mark.at_ms), (number, at(ends).as_millisecond()), "the clock may go back");
+    }
+    let before = world.ledger().usage().marks().await.unwrap();
+    world.reopen(at("15:00:00"));
+    let after = world.ledger().usage().marks().await.unwrap();
+    assert_eq!((after.len(), &after), (3, &before));
+}
+
+#[tokio::test]
+async fn a_file_of_format_1_is_read_as_it_is_and_goes_on_as_format_2() {
+    let mut world = World::new();
+    world.ledger().record(Box::new(UsageRow::new("a".into(), at("12:00:00").as_millisecond()))).unwrap();
+    world.ledger = None;
+    let old = rusqlite::Connection::open(&world.path).unwrap();
+    old.execute_batch("DROP TABLE adjustments; DROP TABLE marks; PRAGMA user_version = 1").unwrap();
+    drop(old);
+    let reader = UsageLog::open(&world.path).unwrap();
+    let rows =
+        async |log: &UsageLog| log.rows(&UsageFilter::default(), Order::OldestFirst, None, 9).await.unwrap();
+    assert_eq!((rows(&reader).await.len(), reader.marks().await.unwrap().len()), (1, 0));
+    world.reopen(at("13:00:00"));
+    world.ledger().mark("ada".into(), at("13:00:00")).await.unwrap();
+    // Whoever had it open before sees what is new, too.
+    assert_eq!((rows(&reader).await.len(), reader.marks().await.unwrap().len()), (1, 1));
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hoosh_core::dialect::{Codec, Dialect, Encoded, Quirks, Target, openai_embeddings};
 use hoosh_core::{EmbeddingRequest, EmbeddingResponse, InferenceRequest, InferenceResponse, ModelInfo};
 
+use crate::answer::json;
 use crate::error::ClientError;
 use crate::health::{Health, ProviderStatus};
 use crate::meta::CallMeta;
@@ -217,6 +218,26 @@ impl HooshClient {
     pub async fn providers(&self) -> Result<Vec<ProviderStatus>, ClientError> {
         let answer = self.transport()?.send(["v1", "health", "providers"], Ask::Look).await?;
         answer.read_even_unavailable(ProviderStatus::decode_list).await
+    }
+
+    /// Asks for something else of the gateway's own by its path, in segments, such as `["v1", "admin", "pools"]`, with JSON where
+    /// it takes some, and gives its answer as JSON. It is never sent twice.
+    ///
+    /// # Errors
+    ///
+    /// As [`infer`](Self::infer).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection; whether the gateway has done what was asked is then not known.
+    pub async fn ask_json(
+        &self,
+        method: http::Method,
+        path: &[&str],
+        body: Option<&serde_json::Value>,
+    ) -> Result<serde_json::Value, ClientError> {
+        let ask = Ask::Own(method, body.map(|body| body.to_string().into_bytes()));
+        self.transport()?.send(path.iter().copied(), ask).await?.accepted().await?.read(json).await
     }
 
     fn transport(&self) -> Result<&Transport, ClientError> {

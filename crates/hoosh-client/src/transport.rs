@@ -44,6 +44,8 @@ pub(crate) enum Ask {
     Whole(Vec<u8>),
     /// A streamed answer: its head must come soon.
     Stream(Vec<u8>),
+    /// Something else of the gateway's own, with JSON where it takes some.
+    Own(Method, Option<Vec<u8>>),
     /// What the gateway knows without asking a model. People wait for it.
     Look,
 }
@@ -99,7 +101,7 @@ impl Transport {
         ask: Ask,
     ) -> Result<Answer, ClientError> {
         let (first_byte, total) = match &ask {
-            Ask::Whole(_) => (None, self.timeouts.total),
+            Ask::Whole(_) | Ask::Own(..) => (None, self.timeouts.total),
             Ask::Stream(_) => (Some(self.timeouts.first_byte), self.timeouts.total),
             Ask::Look => (None, self.timeouts.total.min(Timeouts::LOOK)),
         };
@@ -131,6 +133,7 @@ impl Transport {
         let (method, accept, body) = match ask {
             Ask::Whole(body) => (Method::POST, "application/json", Some(body)),
             Ask::Stream(body) => (Method::POST, "text/event-stream", Some(body)),
+            Ask::Own(method, body) => (method, "application/json", body),
             Ask::Look => (Method::GET, "application/json", None),
         };
         let mut request = reqwest::Request::new(method, url::below(&self.base, path));

@@ -535,8 +535,34 @@ pub const JWT_LEEWAY_MAX: Duration = Duration::from_secs(5 * 60);
 /// Longest set of keys for tokens that is read: 256 KiB. Large issuers publish some 10 KiB.
 pub const JWKS_BYTES_MAX: usize = 256 << 10;
 
+/// How long a set of keys may take to come: 5 s. Whoever has a token that none of the known keys fits waits for it.
+pub const JWKS_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long nobody asks for a set of keys after it was asked for: 5 s. Whoever sends tokens of no key would have it asked for
+/// with each.
+pub const JWKS_REST: Duration = Duration::from_secs(5);
+
 /// Keys of such a set that are kept: 64. Issuers publish two to ten.
 pub const JWKS_KEYS_MAX: usize = 64;
+/// Alerts of pools that wait to be delivered to a web hook: 256, more than a day of sane thresholds brings.
+pub const ALERTS_WAITING_MAX: usize = 256;
+
+/// How long a web hook may take to take an alert: 10 s. Alerts wait for one another.
+pub const ALERT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How often an alert is sent until it is taken: 3 times.
+pub const ALERT_TRIES: u32 = 3;
+
+/// How long an alert rests before it is sent again: 1 s, and four times as long before each further try.
+pub const ALERT_RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// How much is read of what a web hook answers: 64 KiB. Nothing of it is used.
+pub const ALERT_ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// Largest file of pools that are defined while a gateway runs: 4 MiB, more than as many as there may be take. It is in memory while
+/// it is read.
+pub const POOLS_FILE_BYTES_MAX: u64 = 4 << 20;
+
 /// Pools that a configuration defines at most: 10,000, a pool for each key of a large house.
 pub const POOLS_DEFINED_MAX: usize = 10_000;
 
@@ -624,6 +650,13 @@ pub const USAGE_QUESTIONS_MAX: usize = 64;
 
 /// Rows of the usage log on one page: 1,000, some MiB of JSON.
 pub const USAGE_PAGE_ROWS_MAX: usize = 1_000;
+
+/// Rows that cheaper models are looked for by: 100,000, the newest. Each is priced at every model that can be reached, some 100 ns
+/// each, so that it takes seconds at most.
+pub const RECOMMENDATION_ROWS_MAX: usize = 100_000;
+
+/// Cheaper models that are named for one that was used: 5. Whoever wants to change something tries the first few.
+pub const RECOMMENDATIONS_MAX: usize = 5;
 
 /// Sums that one question to the usage log is answered with: 10,000, a sum for each key of a large house. The largest are given.
 pub const USAGE_SUMS_MAX: usize = 10_000;

@@ -17,6 +17,7 @@
 //!
 //! Others who were asked beside the one that answered, or before it went on, are part of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,10 +28,11 @@ use hoosh_budget::{
 };
 use hoosh_core::catalog::Catalog;
 use hoosh_core::dialect::{Dialect, Operation};
-use hoosh_core::{HooshError, InvalidRequest, NanoUsd, limits};
+use hoosh_core::{HooshError, InvalidRequest, NanoUsd, Usage, limits};
 use hoosh_router::{Candidate, Plan, Query};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -390,6 +392,22 @@ pub(crate) fn book(budget: Option<&TokenBudget>, held: Option<Held>, record: &Ca
     reservation.settle_detached(took, row, now);
 }
 
+/// The parts of a usage of which something is known, by their names.
+fn parts(usage: &Usage) -> BTreeMap<&'static str, Value> {
+    let parts = [
+        ("input", usage.input),
+        ("cache_read", usage.cache_read),
+        ("cache_write_5m", usage.cache_write_5m),
+        ("cache_write_1h", usage.cache_write_1h),
+        ("output", usage.output),
+        ("reasoning", usage.reasoning),
+        ("audio_in", usage.audio_in),
+        ("audio_out", usage.audio_out),
+    ];
+    let known = parts.into_iter().filter_map(|(name, part)| Some((name, part?.into())));
+    known.chain([("service_tier", usage.service_tier.as_str().into())]).collect()
+}
+
 /// What the usage log keeps of a call.
 fn row(record: &CallRecord, now: Timestamp) -> UsageRow {
     #[derive(Serialize)]
@@ -398,6 +416,9 @@ fn row(record: &CallRecord, now: Timestamp) -> UsageRow {
         model: &'a str,
         kind: &'static str,
         tokens: Option<u64>,
+        /// Part by part, so that its cost can be worked out anew.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        usage: Option<BTreeMap<&'static str, Value>>,
         cost_nano_usd: Option<i64>,
     }
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -409,6 +430,7 @@ fn row(record: &CallRecord, now: Timestamp) -> UsageRow {
             model: &leg.model,
             kind: leg.kind.as_str(),
             tokens: leg.usage.map(|usage| usage.total()),
+            usage: leg.usage.map(|usage| parts(&usage)),
             cost_nano_usd: leg.cost.map(|cost| cost.0),
         })
         .collect();

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::{Stream, stream};
+use hoosh_budget::Alert;
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{FailureKind, HooshError, NanoUsd, NoRouteCause, Usage, limits};
 use hoosh_router::{Candidate, Health, HealthChange, HealthState, RestReason, Watch};
@@ -111,6 +112,8 @@ pub enum Happened {
         /// How long it waited.
         waited: Duration,
     },
+    /// So much of a pool is spent, or a soft one holds more than it has left.
+    PoolAlert(Box<Alert>),
     /// A call is over.
     Completed(Box<Completed>),
     /// The listener was slower than the events came, and these are lost to it alone. Its sequence is that of the last one.
@@ -184,6 +187,8 @@ pub enum EventKind {
     Queued,
     /// [`Happened::Admitted`].
     Admitted,
+    /// [`Happened::PoolAlert`].
+    PoolAlert,
     /// [`Happened::Completed`].
     Completed,
     /// [`Happened::Lagged`].
@@ -236,6 +241,11 @@ impl EventBus {
     /// How many listen.
     pub fn listeners(&self) -> usize {
         self.0.sender.receiver_count()
+    }
+
+    /// Tells of a pool, which is watched by whoever opened its books.
+    pub fn pool_alert(&self, alert: &Alert) {
+        self.tell(|| Happened::PoolAlert(Box::new(alert.clone())));
     }
 
     /// Tells what happened; nothing is made of it if nobody listens.
@@ -374,6 +384,7 @@ impl Happened {
             Self::Continued { .. } => EventKind::Continued,
             Self::Queued { .. } => EventKind::Queued,
             Self::Admitted { .. } => EventKind::Admitted,
+            Self::PoolAlert(_) => EventKind::PoolAlert,
             Self::Completed(_) => EventKind::Completed,
             Self::Lagged { .. } => EventKind::Lagged,
         }
@@ -384,7 +395,7 @@ impl Happened {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::HealthChanged,
         Self::BreakerOpened,
         Self::RateLimited,
@@ -394,6 +405,7 @@ impl EventKind {
         Self::Continued,
         Self::Queued,
         Self::Admitted,
+        Self::PoolAlert,
         Self::Completed,
         Self::Lagged,
     ];
@@ -410,6 +422,7 @@ impl EventKind {
             Self::Continued => "continued",
             Self::Queued => "queued",
             Self::Admitted => "admitted",
+            Self::PoolAlert => "pool_alert",
             Self::Completed => "completed",
             Self::Lagged => "lagged",
         }

@@ -29,6 +29,7 @@ mod preset;
 mod registry;
 mod settings;
 mod transport;
+mod web;
 
 pub use hoosh_core::dialect::ollama_listing::PullProgress;
 pub use http_provider::HttpProvider;
@@ -37,3 +38,4 @@ pub use ollama::{OllamaAdmin, PullStream};
 pub use preset::{Auth, PRESETS, Preset, preset};
 pub use registry::ProviderRegistry;
 pub use settings::{ProviderSettings, SettingsError, Timeouts};
+pub use web::{WebClient, WebError};

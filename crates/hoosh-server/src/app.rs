@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use hoosh_budget::PoolTree;
+use hoosh_budget::{BudgetWatch, PoolTree};
 use hoosh_gateway::{CallRecord, Gateway, Leg, Observer, Outcome};
 
 use crate::RunError;
+use crate::alerts::Alerts;
 use crate::assembly::{self, Before};
 use crate::books::Books;
 use crate::config::{Config, ModelGroup};
@@ -31,6 +32,8 @@ pub(crate) struct App {
     /// has any.
     pub(crate) books: Option<Books>,
     pub(crate) metrics: Arc<Metrics>,
+    /// What is told of the pools.
+    pub(crate) alerts: Arc<Alerts>,
     pub(crate) keys: Keys,
     pub(crate) cors: Cors,
     pub(crate) routes: Routes,
@@ -54,8 +57,12 @@ impl App {
             Some(app) => app.keys.ring().cloned(),
             None => keys::open(&config.auth)?,
         };
-        let signed = config.auth.jwt.as_ref().map(keys::Signed::read).transpose()?;
+        let signed_before = before.and_then(|app| app.keys.signs());
+        let signed =
+            config.auth.jwt.as_ref().map(|jwt| keys::Signed::read(jwt, signed_before)).transpose()?;
         let metrics = before.map_or_else(|| Arc::new(Metrics::new()), |app| Arc::clone(&app.metrics));
+        let alerts =
+            before.map_or_else(|| Arc::new(Alerts::new(Arc::clone(&metrics))), |app| Arc::clone(&app.alerts));
         let router = assembly::router_after(&config, made)?;
         for provider in router.providers() {
             if config.routing.heartbeat.is_none() || !provider.is_local() {
@@ -81,7 +88,7 @@ impl App {
                 .events(app.gateway.event_bus().clone())
                 .decisions(Arc::clone(app.gateway.decisions()));
         }
-        let books = books(&config, before)?;
+        let books = books(&config, before, &alerts)?;
         if let Some(books) = &books {
             if !config.pools.is_empty() {
                 builder = builder.budget(books.budget().clone());
@@ -95,8 +102,11 @@ impl App {
             }
             builder = builder.provider_limits(provider.name(), provider.limits.clone());
         }
+        let gateway = builder.build();
+        alerts.tell(gateway.event_bus());
         Ok(Self {
-            gateway: builder.build(),
+            gateway,
+            alerts,
             heartbeat: config.routing.heartbeat,
             probe: config.routing.probe,
             books,
@@ -115,13 +125,13 @@ impl App {
 }
 
 /// The books under a configuration: opened once somebody has pools, or wants to know what is used.
-fn books(config: &Config, before: Option<&App>) -> Result<Option<Books>, RunError> {
+fn books(config: &Config, before: Option<&App>, alerts: &Arc<Alerts>) -> Result<Option<Books>, RunError> {
     // Checked when the configuration was read.
     let pools = || PoolTree::new(config.pools.clone()).unwrap_or_default();
     match before.and_then(|app| app.books.as_ref()) {
         Some(books) => Ok(Some(books.reconfigured(&config.budget, pools()))),
         None if config.pools.is_empty() && !config.budget.log => Ok(None),
-        None => Ok(Some(Books::open(&config.budget, &pools())?)),
+        None => Ok(Some(Books::open(&config.budget, &pools(), Arc::clone(alerts) as Arc<dyn BudgetWatch>)?)),
     }
 }
 

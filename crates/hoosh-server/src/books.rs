@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hoosh_budget::{
-    Alert, AlertKind, Amount, BudgetWatch, CallId, Durability, Expired, FileLedger, Ledger, LedgerFault,
-    MemoryLedger, OpenError, PoolTree, TokenBudget, UsageLog,
+    BudgetWatch, Durability, FileLedger, Ledger, MemoryLedger, OpenError, PoolTree, TokenBudget, UsageLog,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -24,9 +23,6 @@ pub(crate) struct Books {
     leases: Arc<Leases>,
 }
 
-/// Writes to the log what somebody should know of the pools.
-struct Told;
-
 // === impl Books ===
 
 impl Books {
@@ -35,9 +31,12 @@ impl Books {
     /// # Errors
     ///
     /// The file cannot be used; says which and why.
-    pub(crate) fn open(settings: &Budget, pools: &PoolTree) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        settings: &Budget,
+        pools: &PoolTree,
+        watch: Arc<dyn BudgetWatch>,
+    ) -> Result<Self, OpenError> {
         let now = Timestamp::now();
-        let watch: Arc<dyn BudgetWatch> = Arc::new(Told);
         let place = settings.ledger.clone();
         let (ledger, file): (Arc<dyn Ledger>, _) = match &place {
             LedgerPlace::Memory => (Arc::new(MemoryLedger::new(pools.clone()).watched_by(watch)), None),
@@ -78,6 +77,11 @@ impl Books {
         self.file.as_deref().map(FileLedger::usage)
     }
 
+    /// The file that they are in. `None`: they are in memory alone.
+    pub(crate) fn file(&self) -> Option<&FileLedger> {
+        self.file.as_deref()
+    }
+
     /// What agents hold that account for themselves.
     pub(crate) fn leases(&self) -> &Leases {
         &self.leases
@@ -96,31 +100,5 @@ impl Books {
         {
             tracing::warn!(%fault, "rows of the usage log that are too old stay");
         }
-    }
-}
-
-impl BudgetWatch for Told {
-    fn alert(&self, alert: &Alert) {
-        let Alert { pool, capacity, settled, reserved, .. } = alert;
-        match alert.kind {
-            AlertKind::Reached(percent) => {
-                tracing::warn!(%pool, percent, ?capacity, ?settled, "so much of a pool is spent");
-            }
-            AlertKind::Beyond => {
-                tracing::warn!(%pool, ?capacity, ?settled, ?reserved, "a soft pool holds more than it has left");
-            }
-        }
-    }
-
-    fn expired(&self, expired: &Expired) {
-        tracing::warn!(id = %expired.call, held = ?expired.held, booked = ?expired.produced, "a reservation expired");
-    }
-
-    fn overrun(&self, call: &CallId, overrun: Amount) {
-        tracing::warn!(id = %call, ?overrun, "a call used more than its pools could book");
-    }
-
-    fn fault(&self, fault: &LedgerFault) {
-        tracing::error!(%fault, "what is booked cannot be kept for now");
     }
 }

@@ -1,7 +1,7 @@
 //! The command line: what can be asked of the program `hoosh`, and how it ends.
 //!
-//! `serve` runs a gateway; `chat`, `models` and `health` talk to one that runs; `config`, `explain`, `replay` and `info` look at
-//! this machine; `costs` reads a ledger; `keys` changes a store of keys; `models pull` and `models rm` talk to an Ollama that is configured or found.
+//! `serve` runs a gateway; `chat`, `models`, `pools` and `health` talk to one that runs; `config`, `explain`, `replay` and `info` look at
+//! this machine; `costs` and `reprice` read and mend a ledger; `keys` changes a store of keys; `models pull` and `models rm` talk to an Ollama that is configured or found.
 //! Results go to standard output, everything about them to standard error.
 
 mod banner;
@@ -14,7 +14,9 @@ mod health;
 mod info;
 mod keys;
 mod models;
+mod pools;
 mod replay;
+mod reprice;
 mod serve;
 mod terminal;
 
@@ -78,11 +80,18 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Make, list and end the keys of callers
     Keys(keys::KeysArgs),
+    /// List, define and remove the pools of a running gateway; takes an admin's token
+    Pools(pools::PoolsArgs),
     /// Tell what calls used and cost, whether or not a gateway runs
     ///
     /// Out of the file that `[budget] ledger` names, in which a running gateway has a call some milliseconds after its end. Calls
     /// whose price is not known are counted apart.
     Costs(costs::CostsArgs),
+    /// Work out anew what calls have cost, by the prices that the configuration has for their time
+    ///
+    /// Usage is stored, money is derived. Rows keep what was charged beside what it should have been; what pools have counted stays.
+    /// Writes into the file that `[budget] ledger` names, or asks the gateway that has it open, with an admin's token.
+    Reprice(reprice::RepriceArgs),
     /// Check or show the configuration
     Config(config::ConfigArgs),
     /// Tell what this program is, and which providers it knows
@@ -183,7 +192,9 @@ impl Cli {
             Command::Explain(args) => explain::run(args, env).await,
             Command::Replay(args) => replay::run(args, env).await,
             Command::Keys(args) => keys::run(args, env),
+            Command::Pools(args) => pools::run(args).await,
             Command::Costs(args) => costs::run(args, env).await,
+            Command::Reprice(args) => reprice::run(args, env).await,
             Command::Config(args) => config::run(args, env).await,
             Command::Info(args) => info::run(&args, env),
             Command::Completions { shell } => {
@@ -298,6 +309,15 @@ mod tests {
             "hoosh keys rotate hoosh_ab12cd34 --overlap 7d",
             "hoosh costs",
             "hoosh costs --by day --from 2026-11-01 --to 2026-11-24T12:00:00Z --csv -c a.toml",
+            "hoosh costs --by tag:team --csv",
+            "hoosh costs --by key",
+            "hoosh costs --period 2",
+            "hoosh pools list --json",
+            "hoosh pools set team:a --parent organisation:o --usd 2.5 --window month --alert 80 --alert 100 --token root",
+            "hoosh pools rm team:a",
+            "hoosh costs recommend --from 2026-11-01 --json",
+            "hoosh costs reset --token root -c a.toml",
+            "hoosh reprice -n --from 2026-11-01 --to 2026-11-02 -p groq -m llama3 --json",
             "hoosh config check --config a.toml",
             "hoosh config show",
             "hoosh config keys",
@@ -320,8 +340,11 @@ mod tests {
             "hoosh keys create",
             "hoosh keys create ci --limit concurrent=many",
             "hoosh costs --by moon",
+            "hoosh costs --by tag:",
             "hoosh costs --from yesterday",
             "hoosh costs --json --csv",
+            "hoosh costs --period 1 --from 2026-11-01",
+            "hoosh costs --period next",
             "hoosh models pull",
             "hoosh models pull a b",
             "hoosh models llama3",

@@ -8,6 +8,7 @@ mod fault;
 mod file;
 mod keys;
 mod layers;
+pub(crate) mod pools;
 mod prices;
 mod reader;
 mod resolve;
@@ -32,14 +33,17 @@ use hoosh_core::{ContextRule, Fidelity, OnUnpriced, PriceTable};
 use hoosh_gateway::{Fallbacks, SemanticSettings};
 use hoosh_providers::ProviderSettings;
 use hoosh_router::{BreakerPolicy, Group, QueueLimits, RetryPolicy, RouteOptions, Strategy};
+use http::Uri;
 use ring::digest::{SHA256, digest};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 pub(crate) use self::fault::nearest;
 pub use self::fault::{ConfigErrors, Fault, Place};
 pub(crate) use self::file::File;
+pub use self::pools::RunTimePools;
 pub use self::prices::PriceFile;
 pub(crate) use self::resolve::default_models;
+pub(crate) use self::show::window;
 pub(crate) use self::trial::settle_routes;
 pub use self::warm::{Warm, WarmRequest};
 
@@ -67,8 +71,10 @@ pub struct Config {
     pub aliases: BTreeMap<String, Vec<String>>,
     /// Names that stand for several models, one of which is chosen.
     pub groups: Vec<ModelGroup>,
-    /// What calls may spend.
+    /// What calls may spend: the configuration's own, then those that were defined while the gateway ran.
     pub pools: Vec<TokenPool>,
+    /// Which the latter are, and where they are kept.
+    pub run_time_pools: RunTimePools,
     /// Where it is kept what they have.
     pub budget: Budget,
     /// Order among providers of equal priority for models that match a pattern.
@@ -130,10 +136,23 @@ pub struct Budget {
     pub ledger: LedgerPlace,
     /// When what a call took is in it for good.
     pub durability: Durability,
+    /// Where pools are kept that are defined while the gateway runs, as it was said. `None`: beside the ledger.
+    pub pools: Option<String>,
+    /// Who is told of the thresholds of pools. `None`: the log, the metrics and the events alone.
+    pub hook: Option<AlertHook>,
     /// Whether rows of the usage log are kept without pools too.
     pub log: bool,
     /// How long rows of the usage log are kept. `None`: for ever.
     pub keep: Option<Duration>,
+}
+
+/// A web hook for alerts.
+#[derive(Debug, Clone)]
+pub struct AlertHook {
+    /// Where they are sent.
+    pub url: Uri,
+    /// What they are signed with. `None`: they are not signed.
+    pub secret: Option<SecretString>,
 }
 
 /// Where a ledger is.
@@ -269,10 +288,14 @@ pub struct Auth {
 /// Which signed tokens are taken, and what their claims mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JwtAuth {
-    /// The file with the keys, as it was said.
+    /// The file with the keys or their URL, as it was said.
     pub said: String,
-    /// The same, from where this program runs.
+    /// The file, from where this program runs. Empty with a URL.
     pub path: PathBuf,
+    /// The URL.
+    pub url: Option<Uri>,
+    /// How often they are fetched from there. `None`: at the start, and when a token is of none of them.
+    pub refresh: Option<Duration>,
     /// How they may be signed.
     pub algorithms: Vec<JwtAlgorithm>,
     /// Who may have made them. Empty: whoever has a key.
@@ -285,6 +308,10 @@ pub struct JwtAuth {
     pub scopes_claim: Option<String>,
     /// The claim that holds models. `None`: all.
     pub models_claim: Option<String>,
+    /// The claim that holds pools. `None`: none but `key:` and those of the call.
+    pub pools_claim: Option<String>,
+    /// What stands before each of them.
+    pub pools_prefix: String,
 }
 
 /// Where keys are kept.
@@ -392,6 +419,7 @@ impl Default for Config {
             aliases: BTreeMap::new(),
             groups: Vec::new(),
             pools: Vec::new(),
+            run_time_pools: RunTimePools::default(),
             budget: Budget::default(),
             strategies: BTreeMap::new(),
             file: None,
@@ -414,6 +442,15 @@ impl Default for Routing {
         resolve::default_routing()
     }
 }
+
+impl PartialEq for AlertHook {
+    fn eq(&self, other: &Self) -> bool {
+        let secret = |hook: &Self| hook.secret.as_ref().map(|secret| secret.expose_secret().to_owned());
+        self.url == other.url && secret(self) == secret(other)
+    }
+}
+
+impl Eq for AlertHook {}
 
 impl Default for Budget {
     fn default() -> Self {

@@ -6,6 +6,7 @@
 mod jwt;
 mod order;
 mod pepper;
+pub(crate) mod published;
 
 use std::io;
 use std::path::PathBuf;

@@ -3,6 +3,7 @@
 //! [`run`] serves a [`Config`] on a listener until it is told to stop; [`cli`] is the program `hoosh`
 //! around it.
 
+mod alerts;
 mod api;
 mod app;
 mod assembly;
@@ -14,7 +15,9 @@ mod http;
 mod keys;
 mod leases;
 mod metrics;
+mod recommend;
 mod reload;
+mod reprice;
 mod route;
 mod serve;
 mod telemetry;

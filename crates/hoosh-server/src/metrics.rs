@@ -1,5 +1,6 @@
 //! What is counted, for `GET /metrics` in Prometheus' text form.
 
+use hoosh_budget::{Alert, AlertKind};
 use hoosh_core::{FidelityNote, NoteKind};
 use hoosh_gateway::{CacheStats, CallRecord, FailedAttempt, Observer};
 use hoosh_router::{HealthChange, Watch};
@@ -84,6 +85,16 @@ impl Metrics {
             None,
             "Those of them that are found by meaning".into(),
         );
+        recorder.describe_counter(
+            "hoosh_pool_alerts_total".into(),
+            None,
+            "Times that a pool reached a threshold, or a soft one held more than it had left".into(),
+        );
+        recorder.describe_counter(
+            "hoosh_pool_alert_deliveries_total".into(),
+            None,
+            "Alerts by what became of them at the web hook: sent, failed or dropped".into(),
+        );
         recorder.describe_gauge("hoosh_cache_bytes".into(), None, "Memory that they take".into());
         Self { recorder, handle }
     }
@@ -103,6 +114,22 @@ impl Metrics {
     pub(crate) fn count_reload(&self, is_ok: bool) {
         let key = reload_key(if is_ok { "ok" } else { "refused" });
         self.recorder.register_counter(&key, &METADATA).increment(1);
+    }
+
+    /// Counts something that should be known of a pool.
+    pub(crate) fn count_alert(&self, alert: &Alert) {
+        let at = match alert.kind {
+            AlertKind::Reached(percent) => percent.to_string(),
+            AlertKind::Beyond => "beyond".to_owned(),
+        };
+        // Kinds and percents are the configuration's, names may be anybody's.
+        let labels = vec![Label::new("kind", alert.pool.kind().to_owned()), Label::new("at", at)];
+        self.count("hoosh_pool_alerts_total", labels);
+    }
+
+    /// Counts what became of one at the web hook.
+    pub(crate) fn count_alert_delivery(&self, result: &'static str) {
+        self.count("hoosh_pool_alert_deliveries_total", vec![Label::new("result", result)]);
     }
 
     /// Takes over what the cache has counted itself.

@@ -21,6 +21,7 @@ use tokio::time::sleep;
 
 use crate::app::App;
 use crate::assembly;
+use crate::config::pools::{self, PoolChange, PoolRefusal};
 use crate::config::{
     Config, ConfigErrors, Fault, File, FileRead, LoadOptions, Place, ReloadMode, load, settle_routes,
 };
@@ -227,6 +228,13 @@ fn changes(before: &Config, after: &Config) -> Vec<String> {
     if before.cache.warm != after.cache.warm {
         settings.insert("cache.warm".to_owned());
     }
+    if before.budget.hook != after.budget.hook {
+        // The secret, if its address is the same.
+        let url = |config: &Config| config.budget.hook.as_ref().map(|hook| hook.url.clone());
+        if url(before) == url(after) {
+            settings.insert("budget.alert_webhook_secret".to_owned());
+        }
+    }
     if before.costs.prices != after.costs.prices {
         settings.insert("costs.prices".to_owned());
     }
@@ -283,6 +291,38 @@ impl Live {
         self.tell(trigger, &outcome);
         *last = Last { number, outcome: Some(outcome.clone()) };
         outcome
+    }
+
+    /// Changes the pools that are defined while the gateway runs, and takes the configuration with them; nothing is read again.
+    ///
+    /// # Errors
+    ///
+    /// Why not; everything stays as it was.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it may have written them down; the next reload or start takes them then.
+    pub(crate) async fn change_pools(&self, change: PoolChange) -> Result<Arc<App>, PoolRefusal> {
+        let _one_at_a_time = self.last.lock().await;
+        let before = self.app();
+        let mut config = before.config.clone();
+        let changed = spawn_blocking(move || pools::change(&mut config, change).map(|text| (config, text)));
+        let broken = |error: String| PoolRefusal::File("pools".into(), std::io::Error::other(error));
+        let (config, text) = changed.await.map_err(|error| broken(error.to_string()))??;
+        match App::new(config.clone(), Some(&before)) {
+            Ok(app) => {
+                let app = Arc::new(app);
+                self.app.send_replace(Arc::clone(&app));
+                Ok(app)
+            }
+            Err(error) => {
+                let back = spawn_blocking(move || pools::put_back(&config, text.as_deref())).await;
+                if !matches!(back, Ok(Ok(()))) {
+                    tracing::error!(target: "hoosh::budget", "the file of pools has one that is not in use");
+                }
+                Err(broken(error.to_string()))
+            }
+        }
     }
 
     async fn take_next(&self) -> Result<Report, Refused> {

@@ -50,6 +50,12 @@ pub(crate) enum Endpoint {
     Usage,
     /// What calls used and cost, summed up.
     Costs,
+    /// Cheaper models for the calls that there were.
+    Recommendations,
+    /// Ending a period of costs.
+    ResetCosts,
+    /// Working out costs anew.
+    Reprice,
     /// What was decided for a call.
     Decision,
     /// What was decided for the latest calls.
@@ -64,6 +70,14 @@ pub(crate) enum Endpoint {
     RevokeKey,
     /// Making a key in the place of another.
     RotateKey,
+    /// All pools as they are defined.
+    DefinedPools,
+    /// Defining a pool, whose name is in the body.
+    DefinePool,
+    /// Defining a pool, whose name is in the path.
+    PutPool,
+    /// Ending a pool.
+    RemovePool,
     /// What happens, as it happens.
     Events,
     /// The list of models.
@@ -72,61 +86,93 @@ pub(crate) enum Endpoint {
     Model,
 }
 
-/// The table itself: everything that is served, in the order of the documentation, and the scope that it takes. `None`: it takes no
-/// key at all.
-const TABLE: &[(Method, &str, Endpoint, Option<Scope>)] = &[
-    (Method::POST, "/v1/chat/completions", Endpoint::Call(Dialect::OpenAiChat), Some(Scope::Inference)),
-    (Method::POST, "/v1/completions", Endpoint::Call(Dialect::OpenAiCompletions), Some(Scope::Inference)),
-    (Method::POST, "/v1/responses", Endpoint::Call(Dialect::OpenAiResponses), Some(Scope::Inference)),
-    (Method::POST, "/v1/messages", Endpoint::Call(Dialect::Anthropic), Some(Scope::Inference)),
+/// What a route takes of whoever calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Not even a key.
+    Nothing,
+    /// A key of any scope, which sees its own; with this scope it sees those of all.
+    OwnOr(Scope),
+    /// A key with this scope.
+    Scope(Scope),
+}
+
+/// The table itself: everything that is served, in the order of the documentation, and what it takes.
+const TABLE: &[(Method, &str, Endpoint, Needs)] = &[
+    (
+        Method::POST,
+        "/v1/chat/completions",
+        Endpoint::Call(Dialect::OpenAiChat),
+        Needs::Scope(Scope::Inference),
+    ),
+    (
+        Method::POST,
+        "/v1/completions",
+        Endpoint::Call(Dialect::OpenAiCompletions),
+        Needs::Scope(Scope::Inference),
+    ),
+    (Method::POST, "/v1/responses", Endpoint::Call(Dialect::OpenAiResponses), Needs::Scope(Scope::Inference)),
+    (Method::POST, "/v1/messages", Endpoint::Call(Dialect::Anthropic), Needs::Scope(Scope::Inference)),
     (
         Method::POST,
         "/v1/messages/count_tokens",
         Endpoint::Call(Dialect::AnthropicCount),
-        Some(Scope::Inference),
+        Needs::Scope(Scope::Inference),
     ),
-    (Method::POST, "/v1beta/models/{*id}", Endpoint::GeminiCall, Some(Scope::Inference)),
+    (Method::POST, "/v1beta/models/{*id}", Endpoint::GeminiCall, Needs::Scope(Scope::Inference)),
     // Google's SDKs of 2026 ask the version that is not beta.
-    (Method::POST, "/v1/models/{*id}", Endpoint::GeminiCall, Some(Scope::Inference)),
-    (Method::POST, "/api/chat", Endpoint::Call(Dialect::OllamaChat), Some(Scope::Inference)),
-    (Method::POST, "/api/generate", Endpoint::Call(Dialect::OllamaGenerate), Some(Scope::Inference)),
-    (Method::POST, "/v1/embeddings", Endpoint::Call(Dialect::OpenAiEmbeddings), Some(Scope::Inference)),
-    (Method::POST, "/api/embed", Endpoint::Call(Dialect::OllamaEmbed), Some(Scope::Inference)),
-    (Method::POST, "/v1/rerank", Endpoint::Call(Dialect::Rerank), Some(Scope::Inference)),
-    (Method::POST, "/v1/moderations", Endpoint::Call(Dialect::Moderations), Some(Scope::Inference)),
-    (Method::GET, "/v1/models", Endpoint::Models, Some(Scope::Inference)),
+    (Method::POST, "/v1/models/{*id}", Endpoint::GeminiCall, Needs::Scope(Scope::Inference)),
+    (Method::POST, "/api/chat", Endpoint::Call(Dialect::OllamaChat), Needs::Scope(Scope::Inference)),
+    (Method::POST, "/api/generate", Endpoint::Call(Dialect::OllamaGenerate), Needs::Scope(Scope::Inference)),
+    (
+        Method::POST,
+        "/v1/embeddings",
+        Endpoint::Call(Dialect::OpenAiEmbeddings),
+        Needs::Scope(Scope::Inference),
+    ),
+    (Method::POST, "/api/embed", Endpoint::Call(Dialect::OllamaEmbed), Needs::Scope(Scope::Inference)),
+    (Method::POST, "/v1/rerank", Endpoint::Call(Dialect::Rerank), Needs::Scope(Scope::Inference)),
+    (Method::POST, "/v1/moderations", Endpoint::Call(Dialect::Moderations), Needs::Scope(Scope::Inference)),
+    (Method::GET, "/v1/models", Endpoint::Models, Needs::Scope(Scope::Inference)),
     // Names of models have slashes in them.
-    (Method::GET, "/v1/models/{*id}", Endpoint::Model, Some(Scope::Inference)),
-    (Method::GET, "/v1beta/models", Endpoint::GeminiModels, Some(Scope::Inference)),
-    (Method::GET, "/v1beta/models/{*id}", Endpoint::GeminiModel, Some(Scope::Inference)),
-    (Method::GET, "/api/tags", Endpoint::OllamaTags, Some(Scope::Inference)),
-    (Method::POST, "/api/show", Endpoint::OllamaShow, Some(Scope::Inference)),
-    (Method::GET, "/api/ps", Endpoint::OllamaRunning, Some(Scope::Inference)),
-    (Method::GET, "/api/version", Endpoint::OllamaVersion, Some(Scope::Inference)),
-    (Method::GET, "/v1/cache/stats", Endpoint::CacheStats, Some(Scope::UsageRead)),
-    (Method::DELETE, "/v1/cache", Endpoint::PurgeCache, Some(Scope::Inference)),
-    (Method::GET, "/metrics", Endpoint::Metrics, Some(Scope::UsageRead)),
+    (Method::GET, "/v1/models/{*id}", Endpoint::Model, Needs::Scope(Scope::Inference)),
+    (Method::GET, "/v1beta/models", Endpoint::GeminiModels, Needs::Scope(Scope::Inference)),
+    (Method::GET, "/v1beta/models/{*id}", Endpoint::GeminiModel, Needs::Scope(Scope::Inference)),
+    (Method::GET, "/api/tags", Endpoint::OllamaTags, Needs::Scope(Scope::Inference)),
+    (Method::POST, "/api/show", Endpoint::OllamaShow, Needs::Scope(Scope::Inference)),
+    (Method::GET, "/api/ps", Endpoint::OllamaRunning, Needs::Scope(Scope::Inference)),
+    (Method::GET, "/api/version", Endpoint::OllamaVersion, Needs::Scope(Scope::Inference)),
+    (Method::GET, "/v1/cache/stats", Endpoint::CacheStats, Needs::Scope(Scope::UsageRead)),
+    (Method::DELETE, "/v1/cache", Endpoint::PurgeCache, Needs::Scope(Scope::Inference)),
+    (Method::GET, "/metrics", Endpoint::Metrics, Needs::Scope(Scope::UsageRead)),
     // Ollama's command line asks here whether anybody is there.
-    (Method::GET, "/", Endpoint::Health, None),
-    (Method::GET, "/health", Endpoint::Health, None),
-    (Method::GET, "/v1/health", Endpoint::Health, None),
-    (Method::GET, "/v1/health/providers", Endpoint::ProvidersHealth, Some(Scope::UsageRead)),
-    (Method::GET, "/v1/health/endpoints", Endpoint::EndpointsHealth, Some(Scope::UsageRead)),
-    (Method::GET, "/v1/queue/status", Endpoint::QueueStatus, Some(Scope::UsageRead)),
-    (Method::GET, "/v1/tokens/pools", Endpoint::Pools, Some(Scope::UsageRead)),
-    (Method::POST, "/v1/tokens/check", Endpoint::CheckTokens, Some(Scope::Inference)),
-    (Method::POST, "/v1/tokens/reserve", Endpoint::ReserveTokens, Some(Scope::Inference)),
-    (Method::POST, "/v1/tokens/report", Endpoint::ReportTokens, Some(Scope::Inference)),
-    (Method::GET, "/v1/usage", Endpoint::Usage, Some(Scope::UsageRead)),
-    (Method::GET, "/v1/costs", Endpoint::Costs, Some(Scope::UsageRead)),
-    (Method::GET, "/v1/decisions", Endpoint::Decisions, Some(Scope::Inference)),
-    (Method::GET, "/v1/decisions/{*id}", Endpoint::Decision, Some(Scope::Inference)),
-    (Method::POST, "/v1/admin/reload", Endpoint::Reload, Some(Scope::Admin)),
-    (Method::GET, "/v1/admin/keys", Endpoint::Keys, Some(Scope::Admin)),
-    (Method::POST, "/v1/admin/keys", Endpoint::CreateKey, Some(Scope::Admin)),
-    (Method::DELETE, "/v1/admin/keys/{id}", Endpoint::RevokeKey, Some(Scope::Admin)),
-    (Method::POST, "/v1/admin/keys/{id}/rotate", Endpoint::RotateKey, Some(Scope::Admin)),
-    (Method::GET, "/v1/events", Endpoint::Events, Some(Scope::Admin)),
+    (Method::GET, "/", Endpoint::Health, Needs::Nothing),
+    (Method::GET, "/health", Endpoint::Health, Needs::Nothing),
+    (Method::GET, "/v1/health", Endpoint::Health, Needs::Nothing),
+    (Method::GET, "/v1/health/providers", Endpoint::ProvidersHealth, Needs::Scope(Scope::UsageRead)),
+    (Method::GET, "/v1/health/endpoints", Endpoint::EndpointsHealth, Needs::Scope(Scope::UsageRead)),
+    (Method::GET, "/v1/queue/status", Endpoint::QueueStatus, Needs::Scope(Scope::UsageRead)),
+    (Method::GET, "/v1/tokens/pools", Endpoint::Pools, Needs::OwnOr(Scope::UsageRead)),
+    (Method::POST, "/v1/tokens/check", Endpoint::CheckTokens, Needs::Scope(Scope::Inference)),
+    (Method::POST, "/v1/tokens/reserve", Endpoint::ReserveTokens, Needs::Scope(Scope::Inference)),
+    (Method::POST, "/v1/tokens/report", Endpoint::ReportTokens, Needs::Scope(Scope::Inference)),
+    (Method::GET, "/v1/usage", Endpoint::Usage, Needs::OwnOr(Scope::UsageRead)),
+    (Method::GET, "/v1/costs", Endpoint::Costs, Needs::OwnOr(Scope::UsageRead)),
+    (Method::GET, "/v1/costs/recommendations", Endpoint::Recommendations, Needs::OwnOr(Scope::UsageRead)),
+    (Method::POST, "/v1/costs/reset", Endpoint::ResetCosts, Needs::Scope(Scope::Admin)),
+    (Method::GET, "/v1/decisions", Endpoint::Decisions, Needs::Scope(Scope::Inference)),
+    (Method::GET, "/v1/decisions/{*id}", Endpoint::Decision, Needs::Scope(Scope::Inference)),
+    (Method::POST, "/v1/admin/reload", Endpoint::Reload, Needs::Scope(Scope::Admin)),
+    (Method::POST, "/v1/admin/reprice", Endpoint::Reprice, Needs::Scope(Scope::Admin)),
+    (Method::GET, "/v1/admin/keys", Endpoint::Keys, Needs::Scope(Scope::Admin)),
+    (Method::POST, "/v1/admin/keys", Endpoint::CreateKey, Needs::Scope(Scope::Admin)),
+    (Method::DELETE, "/v1/admin/keys/{id}", Endpoint::RevokeKey, Needs::Scope(Scope::Admin)),
+    (Method::POST, "/v1/admin/keys/{id}/rotate", Endpoint::RotateKey, Needs::Scope(Scope::Admin)),
+    (Method::GET, "/v1/admin/pools", Endpoint::DefinedPools, Needs::Scope(Scope::Admin)),
+    (Method::POST, "/v1/admin/pools", Endpoint::DefinePool, Needs::Scope(Scope::Admin)),
+    (Method::PUT, "/v1/admin/pools/{id}", Endpoint::PutPool, Needs::Scope(Scope::Admin)),
+    (Method::DELETE, "/v1/admin/pools/{id}", Endpoint::RemovePool, Needs::Scope(Scope::Admin)),
+    (Method::GET, "/v1/events", Endpoint::Events, Needs::Scope(Scope::Admin)),
 ];
 
 /// Prefixes that stand for `/v1`: the Groq SDK adds this one to whatever base URL it is given.
@@ -157,14 +203,14 @@ pub(crate) fn plain(path: &str) -> &str {
 /// The table, compiled.
 pub(crate) struct Routes(Router<Vec<Served>>);
 
-/// What one method of a path is for, and the scope that it takes.
-type Served = (Method, Endpoint, Option<Scope>);
+/// What one method of a path is for, and what it takes.
+type Served = (Method, Endpoint, Needs);
 
 /// What a path and a method lead to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found<'p> {
-    /// Something, the scope that it takes, and the rest of the path where the endpoint takes one.
-    Endpoint(Endpoint, Option<Scope>, Option<&'p str>),
+    /// Something, what it takes, and the rest of the path where the endpoint takes one.
+    Endpoint(Endpoint, Needs, Option<&'p str>),
     /// A path that has other methods.
     OtherMethods(Vec<Method>),
     /// Nothing.
@@ -228,10 +274,14 @@ mod tests {
         check(
             Method::POST,
             "/openai/v1/chat/completions",
-            Found::Endpoint(chat, Some(Scope::Inference), None),
+            Found::Endpoint(chat, Needs::Scope(Scope::Inference), None),
         );
-        check(Method::HEAD, "/health", Found::Endpoint(Endpoint::Health, None, None));
-        check(Method::GET, "/v1/models/", Found::Endpoint(Endpoint::Models, Some(Scope::Inference), None));
+        check(Method::HEAD, "/health", Found::Endpoint(Endpoint::Health, Needs::Nothing, None));
+        check(
+            Method::GET,
+            "/v1/models/",
+            Found::Endpoint(Endpoint::Models, Needs::Scope(Scope::Inference), None),
+        );
     }
 
     /// `HOOSH_WRITE_DOCS=1 cargo test` writes the table into the page, from which the promises take every route there is.
@@ -243,8 +293,12 @@ mod tests {
         let page = std::fs::read_to_string(&path).unwrap();
         let begin = page.find(BEGIN).expect("the mark before the table") + BEGIN.len();
         let end = page.find(END).expect("the mark after the table");
-        let row = |(method, path, _, scope): &(Method, &str, Endpoint, Option<Scope>)| {
-            let scope = scope.map_or("none, nor a key".to_owned(), |scope| format!("`{scope}`"));
+        let row = |(method, path, _, needs): &(Method, &str, Endpoint, Needs)| {
+            let scope = match needs {
+                Needs::Nothing => "none, nor a key".to_owned(),
+                Needs::OwnOr(scope) => format!("any for one's own, `{scope}` for all"),
+                Needs::Scope(scope) => format!("`{scope}`"),
+            };
             format!("| `{method} {}` | {scope} |\n", path.replace("{*id}", "{id}"))
         };
         let rows: String = TABLE.iter().map(row).collect();

@@ -37,7 +37,7 @@ use crate::http::error::{self, ServerError};
 use crate::http::stall::Stalls;
 use crate::http::{REQUEST_ID, X_HOOSH_DECISION, X_REQUEST_ID};
 use crate::reload::{self, Live};
-use crate::route::{Endpoint, Found, dialect_of, plain};
+use crate::route::{Endpoint, Found, Needs, dialect_of, plain};
 use crate::warm;
 
 /// Serves until `shutdown` is ready, then lets calls in flight finish for the drain time.
@@ -78,6 +78,8 @@ pub(crate) async fn serve(
     beside.spawn(over.clone().run_until_cancelled_owned(reload::at_hangups(Arc::clone(&live), hangups)));
     beside.spawn(over.clone().run_until_cancelled_owned(reload::at_changes(Arc::clone(&live))));
     beside.spawn(over.clone().run_until_cancelled_owned(warm::warm(live.apps())));
+    beside.spawn(over.clone().run_until_cancelled_owned(crate::keys::published::keep_up(live.apps())));
+    beside.spawn(over.clone().run_until_cancelled_owned(crate::alerts::deliver(live.apps())));
     beside.spawn(over.clone().run_until_cancelled_owned(crate::keys::keep_up(live.apps())));
 
     loop {
@@ -276,8 +278,8 @@ async fn route(
         return Ok(preflight);
     }
     let path = request.uri().path();
-    let (endpoint, scope, rest) = match app.routes.find(request.method(), path) {
-        Found::Endpoint(endpoint, scope, rest) => (endpoint, scope, rest),
+    let (endpoint, needs, rest) = match app.routes.find(request.method(), path) {
+        Found::Endpoint(endpoint, needs, rest) => (endpoint, needs, rest),
         Found::Nothing => {
             let versioned = format!("/v1{path}");
             let found = app.routes.find(request.method(), &versioned) != Found::Nothing;
@@ -290,7 +292,9 @@ async fn route(
         }
     };
     // Load balancers have no key.
-    let Some(scope) = scope else { return Ok(api::health(app)) };
+    if needs == Needs::Nothing {
+        return Ok(api::health(app));
+    }
     match endpoint {
         Endpoint::Call(spoken) => *dialect = spoken,
         Endpoint::GeminiCall => *dialect = Dialect::Gemini,
@@ -306,12 +310,12 @@ async fn route(
         return Err(ServerError::ForeignPage);
     }
     // Where everybody may call, not everybody should do that.
-    if app.keys.are_none() && scope == Scope::Admin && !from.to_canonical().is_loopback() {
+    if app.keys.are_none() && needs == Needs::Scope(Scope::Admin) && !from.to_canonical().is_loopback() {
         return Err(ServerError::NotFromHere);
     }
-    let caller = app.keys.caller(request.headers(), request.uri().query(), from);
+    let caller = app.keys.caller_by_now(request.headers(), request.uri().query(), from).await;
     let caller = &caller.map_err(ServerError::Denied)?;
-    caller.may(scope, plain(path)).map_err(ServerError::Denied)?;
+    caller.may(needs, plain(path)).map_err(ServerError::Denied)?;
     match endpoint {
         Endpoint::Call(dialect) => {
             api::call(app, dialect, RequestLine::default(), id.clone(), caller, request).await
@@ -331,9 +335,12 @@ async fn route(
         Endpoint::OllamaVersion => Ok(ollama::version()),
         Endpoint::EndpointsHealth => Ok(api::endpoints_health(app)),
         Endpoint::QueueStatus => Ok(queue::status(app)),
-        Endpoint::Pools => pools::status(app, request.uri().query()).await,
-        Endpoint::Usage => usage::rows(app, request.uri().query()).await,
-        Endpoint::Costs => usage::costs(app, request.uri().query()).await,
+        Endpoint::Pools => pools::status(app, caller, request.uri().query()).await,
+        Endpoint::Usage => usage::rows(app, caller, request.uri().query()).await,
+        Endpoint::Costs => usage::costs(app, caller, request.uri().query()).await,
+        Endpoint::Recommendations => usage::recommendations(app, caller, request.uri().query()).await,
+        Endpoint::ResetCosts => usage::reset(app, caller).await,
+        Endpoint::Reprice => usage::reprice(app, caller, request).await,
         Endpoint::CheckTokens => tokens::check(app, caller, request).await,
         Endpoint::ReserveTokens => tokens::reserve(app, caller, request).await,
         Endpoint::ReportTokens => tokens::report(app, caller, request).await,
@@ -351,6 +358,13 @@ async fn route(
             let id = rest.unwrap_or_default().to_owned();
             keys::rotate(app, caller, &id, request).await
         }
+        Endpoint::DefinedPools => Ok(pools::defined(app)),
+        Endpoint::DefinePool => pools::define(live, app, caller, None, request).await,
+        Endpoint::PutPool => {
+            let name = rest.unwrap_or_default().to_owned();
+            pools::define(live, app, caller, Some(&name), request).await
+        }
+        Endpoint::RemovePool => pools::remove(live, app, caller, rest.unwrap_or_default()).await,
         Endpoint::Models if *dialect == Dialect::Anthropic => Ok(anthropic::models(app, caller).await),
         Endpoint::Model if *dialect == Dialect::Anthropic => {
             anthropic::model(app, caller, rest.unwrap_or_default()).await

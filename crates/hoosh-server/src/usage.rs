@@ -2,7 +2,9 @@
 //!
 //! The rows are [`hoosh_budget`]'s. `GET /v1/costs` and `hoosh costs` are two doors to the same sums, which are here.
 
-use hoosh_budget::{LedgerFault, UsageFilter, UsageLog, UsageRow, UsageSums, UsageSumsBy};
+use std::str::FromStr;
+
+use hoosh_budget::{FileLedger, LedgerFault, Mark, UsageFilter, UsageLog, UsageRow, UsageSums, UsageSumsBy};
 use hoosh_core::Usage;
 use hoosh_core::limits::USAGE_SUMS_MAX;
 use jiff::Timestamp;
@@ -12,25 +14,62 @@ use serde_json::{Map, Value, json};
 
 use crate::api::decisions::dollars;
 
-/// What sums can be by, in the order of the documentation.
-pub(crate) const BY: [&str; 5] = ["provider", "model", "caller", "pool", "day"];
+/// What sums can be by, in the order of the documentation; `tag:NAME` besides.
+pub(crate) const BY: [&str; 6] = ["provider", "model", "caller", "key", "pool", "day"];
+
+/// What stands before the name of a tag that sums are by.
+const BY_TAG: &str = "tag:";
 
 /// Sums over calls, with what all of them come to.
 pub(crate) struct Costs {
     by: &'static str,
+    /// The tag that they are by.
+    tag: Option<String>,
     /// The dearest first; days in their order.
     pub(crate) sums: Vec<UsageSums>,
+    /// The period that they are of. `None`: they are of the times that were asked for.
+    period: Option<Period>,
     /// Of all calls. Not what the sums come to where they are by pool, since a call counts in each of its own.
     pub(crate) total: UsageSums,
 }
 
-/// What sums are by, as [`BY`] names it. Days are those of UTC.
+/// A period of costs: from where the one before was ended on, until it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Period {
+    /// From 1. `None`: all of them together.
+    pub(crate) number: Option<u64>,
+    /// `None`: from the first call on.
+    from: Option<Timestamp>,
+    /// `None`: it is not ended.
+    until: Option<Timestamp>,
+    ended_by: Option<String>,
+}
+
+/// Which period somebody asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PeriodAsked {
+    /// By its number.
+    Number(u64),
+    /// All of them together.
+    All,
+}
+
+/// All that sums can be by, for people.
+pub(crate) fn groupings() -> String {
+    format!("{}, {BY_TAG}NAME", BY.join(", "))
+}
+
+/// What sums are by, as [`BY`] names it, and what each sum has its key under. Days are those of UTC; a key is its caller, under which
+/// those that it was rotated to go on.
 pub(crate) fn grouping(word: &str) -> Option<(&'static str, UsageSumsBy)> {
+    if let Some(tag) = word.strip_prefix(BY_TAG).filter(|tag| !tag.is_empty()) {
+        return Some(("tag", UsageSumsBy::Tag(tag.to_owned())));
+    }
     let name = BY.into_iter().find(|name| *name == word)?;
     let by = match name {
         "provider" => UsageSumsBy::Provider,
         "model" => UsageSumsBy::Model,
-        "caller" => UsageSumsBy::Caller,
+        "caller" | "key" => UsageSumsBy::Caller,
         "pool" => UsageSumsBy::Pool,
         _ => UsageSumsBy::Day(TimeZone::UTC),
     };
@@ -77,6 +116,11 @@ pub(crate) fn row(row: &UsageRow) -> Value {
             tokens
         }),
         "usd": row.cost.map(dollars),
+        "adjusted": row.adjusted.as_ref().map(|adjusted| json!({
+            "charged_usd": adjusted.charged.map(dollars),
+            "at": Timestamp::from_millisecond(adjusted.at_ms).ok().map(|time| time.to_string()),
+            "by": adjusted.by,
+        })),
         "legs": written(&row.legs).unwrap_or_else(|| json!([])),
         "tags": written(&row.tags).unwrap_or_else(|| json!({})),
         "queued_ms": row.queued_ms,
@@ -104,6 +148,85 @@ fn tokens(usage: &Usage) -> Map<String, Value> {
     tokens
 }
 
+// === impl Period ===
+
+impl Period {
+    /// The one that is asked for, to which the filter is narrowed. Without a word that is the one that is not ended, and none
+    /// where there are times in the filter.
+    ///
+    /// # Errors
+    ///
+    /// There is no such period, or it is asked for along with times.
+    pub(crate) fn of(
+        marks: &[Mark],
+        asked: Option<PeriodAsked>,
+        filter: &mut UsageFilter,
+    ) -> Result<Option<Self>, String> {
+        let has_times = filter.from.is_some() || filter.until.is_some();
+        let last = marks.last().map_or(1, |mark| mark.number.saturating_add(1));
+        let number = match asked {
+            Some(_) if has_times => return Err("cannot be asked for along with times".to_owned()),
+            None if has_times => return Ok(None),
+            Some(PeriodAsked::All) => return Ok(Some(Self::default())),
+            None => last,
+            Some(PeriodAsked::Number(number)) if (1..=last).contains(&number) => number,
+            Some(PeriodAsked::Number(number)) => {
+                return Err(format!("{number} is none; they are from 1 to {last}, which is not ended"));
+            }
+        };
+        let ends = |number: u64| marks.iter().find(|mark| mark.number == number);
+        let end = ends(number);
+        let period = Self {
+            number: Some(number),
+            from: ends(number - 1).and_then(time_of),
+            until: end.and_then(time_of),
+            ended_by: end.map(|mark| mark.by.clone()),
+        };
+        (filter.from, filter.until) = (period.from, period.until);
+        Ok(Some(period))
+    }
+
+    /// Ends the one that is not ended, and gives it.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be written or read.
+    pub(crate) async fn end(ledger: &FileLedger, by: String) -> Result<Self, LedgerFault> {
+        let mark = ledger.mark(by, Timestamp::now()).await?;
+        tracing::info!(target: "hoosh::costs", by = mark.by, period = mark.number, "a period of costs is ended");
+        let marks = ledger.usage().marks().await?;
+        let asked = Some(PeriodAsked::Number(mark.number));
+        let period = Self::of(&marks, asked, &mut UsageFilter::default());
+        Ok(period.ok().flatten().unwrap_or_default())
+    }
+
+    /// As JSON.
+    pub(crate) fn told(&self) -> Value {
+        let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
+        json!({
+            "number": self.number,
+            "from": time(self.from),
+            "to": time(self.until),
+            "ended_by": self.ended_by,
+        })
+    }
+}
+
+fn time_of(mark: &Mark) -> Option<Timestamp> {
+    Timestamp::from_millisecond(mark.at_ms).ok()
+}
+
+impl FromStr for PeriodAsked {
+    type Err = String;
+
+    /// `all`, or a number.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = || text.parse().ok().map(Self::Number);
+        let asked = if text == "all" { Some(Self::All) } else { number() };
+        asked.ok_or_else(|| "is to be a number from 1, or `all`".to_owned())
+    }
+}
+
 // === impl Costs ===
 
 impl Costs {
@@ -116,10 +239,15 @@ impl Costs {
         log: &UsageLog,
         filter: &UsageFilter,
         (name, by): (&'static str, UsageSumsBy),
+        period: Option<Period>,
     ) -> Result<Self, LedgerFault> {
         let sums = log.sums(filter, &by).await?;
         let total = log.sums(filter, &UsageSumsBy::All).await?.into_iter().next().unwrap_or_default();
-        Ok(Self { by: name, sums, total })
+        let tag = match by {
+            UsageSumsBy::Tag(tag) => Some(tag),
+            _ => None,
+        };
+        Ok(Self { by: name, tag, sums, period, total })
     }
 
     /// Whether there may be more sums than are given.
@@ -145,9 +273,10 @@ impl Costs {
             one
         };
         json!({
-            "by": self.by,
+            "by": self.tag.as_ref().map_or_else(|| self.by.to_owned(), |tag| format!("{BY_TAG}{tag}")),
             "sums": self.sums.iter().map(one).collect::<Vec<_>>(),
             "cut": self.is_cut(),
+            "period": self.period.as_ref().map(Period::told),
             "total": told(&self.total),
         })
     }
@@ -155,6 +284,8 @@ impl Costs {
 
 #[cfg(test)]
 mod tests {
+    use hoosh_core::NanoUsd;
+
     use super::*;
 
     #[test]
@@ -169,6 +300,43 @@ mod tests {
         for text in ["", "yesterday", "2026-13-01", "2026-11-24T12:30"] {
             assert!(time(text).is_err(), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn sums_are_by_a_tag_and_of_one() {
+        use hoosh_budget::{Durability, FileLedger, Ledger, PoolTree};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let ledger =
+            FileLedger::open(&path, &PoolTree::default(), Durability::Group, None, Timestamp::now()).unwrap();
+        for (n, tags) in
+            [r#"{"team":"a","n":1}"#, r#"{"team":"b"}"#, r#"{"team":"a"}"#, ""].iter().enumerate()
+        {
+            let row = UsageRow {
+                cost: Some(NanoUsd(1 << n)),
+                tags: (*tags).to_owned(),
+                ..UsageRow::new(n.to_string().into(), 1_000)
+            };
+            ledger.record(Box::new(row)).unwrap();
+        }
+        ledger.flush().await.unwrap();
+        let by = async |word: &str, filter: UsageFilter| {
+            let told =
+                Costs::of(ledger.usage(), &filter, grouping(word).unwrap(), None).await.unwrap().told();
+            let sums = told["sums"].as_array().unwrap().clone();
+            let sums = sums
+                .iter()
+                .map(|sum| (sum["tag"].clone(), sum["calls"].as_u64().unwrap()))
+                .collect::<Vec<_>>();
+            (told["by"].clone(), sums, told["total"]["calls"].as_u64().unwrap())
+        };
+        let all = UsageFilter::default;
+        let expected = vec![(Value::Null, 1), (json!("a"), 2), (json!("b"), 1)];
+        assert_eq!(by("tag:team", all()).await, (json!("tag:team"), expected, 4));
+        assert_eq!(by("tag:n", all()).await.1, [(Value::Null, 3), (json!("1"), 1)]);
+        let tag = Some(("team".to_owned(), "a".to_owned()));
+        assert_eq!(by("tag:team", UsageFilter { tag, ..all() }).await.1, [(json!("a"), 2)]);
+        assert!(grouping("tag:").is_none() && grouping("tag").is_none());
     }
 
     #[test]

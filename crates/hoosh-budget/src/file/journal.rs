@@ -2,16 +2,17 @@
 //!
 //! Whoever appends never waits. What waits is bounded where calls come in: above so many rows nothing is reserved.
 
-use std::mem;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use std::{fmt, mem};
 
 use futures_channel::oneshot;
 use hoosh_core::limits::{
     JOURNAL_BATCH_ROWS_MAX, JOURNAL_CLOSE_TRIES, JOURNAL_GROUP_ROWS, JOURNAL_LINGER, JOURNAL_RETRY_FIRST,
-    JOURNAL_RETRY_MAX, JOURNAL_ROWS_MAX,
+    JOURNAL_RETRY_MAX, JOURNAL_ROWS_MAX, USAGE_QUESTIONS_MAX,
 };
 
 use super::store::{OpenError, Store};
@@ -48,6 +49,8 @@ struct Waiting {
     /// Who wants to know when all entries so far are on disk.
     listeners: Vec<Listener<()>>,
     forgets: Vec<Forget>,
+    /// What else is to be written, each between two groups.
+    jobs: VecDeque<Job>,
     is_closed: bool,
     /// Why the last group could not be written.
     fault: Option<LedgerFault>,
@@ -63,12 +66,22 @@ struct Forget {
     listener: Listener<u64>,
 }
 
+/// Something to be done with the file by the thread that writes.
+struct Job(Box<dyn FnOnce(&mut Store) + Send>);
+
 /// What the thread does next.
 struct Work {
     entries: Vec<Entry>,
     listeners: Vec<Listener<()>>,
     forget: Option<Forget>,
+    job: Option<Job>,
     is_closed: bool,
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Job")
+    }
 }
 
 // === impl Entry ===
@@ -114,6 +127,31 @@ impl Journal {
         let (listener, done) = oneshot::channel();
         let forget = Forget { rows_before_ms, windows_before_ms, deleted: 0, listener };
         self.queue.lock().forgets.push(forget);
+        self.queue.filled.notify_one();
+        Answer::later(async move { done.await.unwrap_or_else(|_| Err(stopped())) })
+    }
+
+    /// Has the thread do something with the file once it has written what waits, and answers what came of it.
+    pub(super) fn ask<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        act: impl FnOnce(&mut Store) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Answer<'static, Result<T, LedgerFault>>
+    where
+        Result<T, LedgerFault>: Unpin,
+    {
+        let (listener, done) = oneshot::channel();
+        let job = Job(Box::new(move |store| {
+            drop(listener.send(act(store).map_err(|error| fault(what, &error))));
+        }));
+        let mut waiting = self.queue.lock();
+        if waiting.jobs.len() >= USAGE_QUESTIONS_MAX {
+            return Answer::now(Err(LedgerFault(format!(
+                "has {USAGE_QUESTIONS_MAX} corrections to write; ask again later"
+            ))));
+        }
+        waiting.jobs.push_back(job);
+        drop(waiting);
         self.queue.filled.notify_one();
         Answer::later(async move { done.await.unwrap_or_else(|_| Err(stopped())) })
     }
@@ -193,7 +231,10 @@ impl Queue {
         // Whoever listens wants all of them.
         let listeners =
             if waiting.entries.is_empty() { mem::take(&mut waiting.listeners) } else { Vec::new() };
-        Work { entries, listeners, forget: waiting.forgets.pop(), is_closed: waiting.is_closed }
+        let (forget, is_closed) = (waiting.forgets.pop(), waiting.is_closed);
+        // Behind all that was settled before it was asked for.
+        let job = if waiting.entries.is_empty() { waiting.jobs.pop_front() } else { None };
+        Work { entries, listeners, forget, job, is_closed }
     }
 
     /// Waits after a failure, unless it is closed.
@@ -219,7 +260,10 @@ impl Queue {
 
 impl Waiting {
     fn is_idle(&self) -> bool {
-        self.entries.is_empty() && self.listeners.is_empty() && self.forgets.is_empty()
+        self.entries.is_empty()
+            && self.listeners.is_empty()
+            && self.forgets.is_empty()
+            && self.jobs.is_empty()
     }
 
     /// Whether there is no point in waiting for more.
@@ -227,6 +271,7 @@ impl Waiting {
         self.is_closed
             || self.entries.len() >= JOURNAL_GROUP_ROWS
             || !self.listeners.is_empty()
+            || !self.jobs.is_empty()
             || (self.entries.is_empty() && !self.forgets.is_empty())
     }
 }
@@ -243,8 +288,8 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         loop {
-            let Work { entries, listeners, forget, is_closed } = self.queue.take();
-            let is_last = is_closed && entries.is_empty();
+            let Work { entries, listeners, forget, job, is_closed } = self.queue.take();
+            let is_last = is_closed && entries.is_empty() && job.is_none();
             let written = if entries.is_empty() { Ok(()) } else { self.write(&entries) };
             let is_given_up = match written {
                 Ok(()) => {
@@ -259,6 +304,9 @@ impl Writer {
             self.queue.backlog.fetch_sub(entries.len(), Ordering::Relaxed);
             if let Some(forget) = forget {
                 self.forget(forget);
+            }
+            if let Some(Job(act)) = job {
+                act(&mut self.store);
             }
             if is_last || is_given_up {
                 return;

@@ -15,11 +15,14 @@ use jiff::tz::TimeZone;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
-use super::store::{COLUMNS, OpenError, amount, open_for_reading, read_parts, read_row};
+use super::store::{
+    ADJUSTED, COLUMNS, NEVER_ADJUSTED, OpenError, amount, has_adjustments, open_for_reading, read_mark,
+    read_parts, read_row,
+};
 use crate::ledger::{Answer, CallId, WindowSums};
 use crate::pool::PoolId;
 use crate::refusal::LedgerFault;
-use crate::usage::UsageRow;
+use crate::usage::{Mark, UsageRow};
 use crate::window::Span;
 
 /// The usage log, to be read.
@@ -46,6 +49,8 @@ pub struct UsageFilter {
     pub model: Option<String>,
     /// Those that were charged to this pool.
     pub pool: Option<PoolId>,
+    /// Those that have a tag of this name with this value.
+    pub tag: Option<(String, String)>,
 }
 
 /// In which order rows come.
@@ -136,10 +141,12 @@ impl UsageLog {
             values.extend([at_ms.into(), id.as_str().to_owned().into()]);
         }
         let limit = limit.min(USAGE_PAGE_ROWS_MAX);
-        let sql = format!(
-            "SELECT {COLUMNS} FROM usage WHERE {condition} ORDER BY at_ms {direction}, id {direction} LIMIT {limit}"
-        );
         self.ask(move |connection| {
+            let adjusted = if has_adjustments(connection)? { ADJUSTED } else { NEVER_ADJUSTED };
+            let sql = format!(
+                "SELECT {COLUMNS}, {adjusted} FROM usage WHERE {condition} \
+                 ORDER BY at_ms {direction}, id {direction} LIMIT {limit}"
+            );
             let mut statement = connection.prepare_cached(&sql)?;
             statement.query_map(params_from_iter(values), read_row)?.collect()
         })
@@ -226,6 +233,17 @@ impl UsageLog {
         })
     }
 
+    /// The ends of periods, the first one first.
+    pub fn marks(&self) -> Answer<'static, Result<Vec<Mark>, LedgerFault>> {
+        self.ask(|connection| {
+            if !has_adjustments(connection)? {
+                return Ok(Vec::new());
+            }
+            let sql = "SELECT number, at_ms, marked_by FROM marks ORDER BY number";
+            connection.prepare_cached(sql)?.query_map([], read_mark)?.collect()
+        })
+    }
+
     fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -284,6 +302,13 @@ impl UsageFilter {
         add(" AND model = ?", self.model.clone().map(Value::from));
         let pool = self.pool.as_ref().map(|pool| pool.as_str().to_owned().into());
         add(" AND EXISTS (SELECT 1 FROM json_each(pools) one WHERE one.value = ?)", pool);
+        if let Some((name, value)) = &self.tag {
+            condition.push_str(
+                " AND EXISTS (SELECT 1 FROM json_each(iif(json_valid(tags), tags, NULL)) one \
+                 WHERE one.key = ? AND CAST(one.value AS TEXT) = ?)",
+            );
+            values.extend([name.clone().into(), value.clone().into()]);
+        }
         (condition, values)
     }
 }

@@ -15,7 +15,7 @@ use crate::amount::Amount;
 use crate::books::{Booking, Books, Known};
 use crate::ledger::CallId;
 use crate::pool::{PoolId, PoolTree, TokenPool};
-use crate::usage::UsageRow;
+use crate::usage::{Adjusted, CostChange, Mark, UsageRow};
 use crate::window::Span;
 
 /// Why a file cannot be opened.
@@ -72,7 +72,7 @@ pub(super) struct Store {
 const APPLICATION: i64 = 0x686f_6f42;
 
 /// The format that this version writes.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 const SCHEMA: &str = "
     CREATE TABLE windows (
@@ -118,6 +118,34 @@ const SCHEMA: &str = "
         PRIMARY KEY (at_ms, id)
     ) STRICT, WITHOUT ROWID;
 ";
+
+/// What came with format 2: what costs were before they were corrected, in their order, and the ends of periods.
+const SCHEMA_2: &str = "
+    CREATE TABLE adjustments (
+        at_ms INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        was INTEGER,
+        now INTEGER NOT NULL,
+        adjusted_ms INTEGER NOT NULL,
+        adjusted_by TEXT NOT NULL,
+        PRIMARY KEY (at_ms, id, number)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE marks (
+        number INTEGER PRIMARY KEY,
+        at_ms INTEGER NOT NULL,
+        marked_by TEXT NOT NULL
+    ) STRICT;
+";
+
+/// The three columns behind [`COLUMNS`] that tell of a correction.
+pub(super) const ADJUSTED: &str = "
+    (SELECT max(adjusted_ms) FROM adjustments one WHERE one.at_ms = usage.at_ms AND one.id = usage.id),
+    (SELECT was FROM adjustments one WHERE one.at_ms = usage.at_ms AND one.id = usage.id ORDER BY number LIMIT 1),
+    (SELECT adjusted_by FROM adjustments one WHERE one.at_ms = usage.at_ms AND one.id = usage.id ORDER BY number DESC LIMIT 1)";
+
+/// The same of a file that has no corrections yet, since no gateway of this version had it open.
+pub(super) const NEVER_ADJUSTED: &str = "NULL, NULL, NULL";
 
 /// The columns of a row, in the order of [`read_row`].
 pub(super) const COLUMNS: &str = "at_ms, id, caller, pools, dialect, model_asked, provider, model, stream, outcome, cache, attempts, \
@@ -242,7 +270,45 @@ impl Store {
         let bound = params![before_ms, USAGE_FORGET_ROWS as i64 - 1];
         let last: Option<i64> = self.connection.query_row(nth, bound, |row| row.get(0)).optional()?;
         let last = last.unwrap_or(before_ms - 1);
+        self.connection.execute("DELETE FROM adjustments WHERE at_ms <= ?1", [last])?;
         self.connection.execute("DELETE FROM usage WHERE at_ms <= ?1", [last])
+    }
+
+    /// Corrects costs, all of them or none, and keeps what they were. Answers how many; a row that says something else by now,
+    /// or is gone, is none.
+    pub(super) fn adjust(
+        &mut self,
+        changes: &[CostChange],
+        by: &str,
+        now_ms: i64,
+    ) -> rusqlite::Result<usize> {
+        let transaction = self.connection.transaction()?;
+        let mut adjusted = 0;
+        {
+            let mut change = transaction.prepare_cached(
+                "UPDATE usage SET cost = ?4 WHERE at_ms = ?1 AND id = ?2 AND cost IS ?3 AND cost IS NOT ?4",
+            )?;
+            let mut keep = transaction.prepare_cached(
+                "INSERT INTO adjustments SELECT ?1, ?2, coalesce(max(number), 0) + 1, ?3, ?4, ?5, ?6
+                 FROM adjustments WHERE at_ms = ?1 AND id = ?2",
+            )?;
+            for CostChange { at_ms, id, was, now } in changes {
+                let was = was.map(|was| was.0);
+                if change.execute(params![at_ms, id.as_str(), was, now.0])? == 1 {
+                    keep.execute(params![at_ms, id.as_str(), was, now.0, now_ms, by])?;
+                    adjusted += 1;
+                }
+            }
+        }
+        transaction.commit()?;
+        Ok(adjusted)
+    }
+
+    /// Ends a period. One that would end before the last one did ends with it: the clock was put back.
+    pub(super) fn mark(&mut self, by: &str, now_ms: i64) -> rusqlite::Result<Mark> {
+        let sql = "INSERT INTO marks SELECT coalesce(max(number), 0) + 1, max(?1, coalesce(max(at_ms), ?1)), ?2 FROM marks
+                   RETURNING number, at_ms, marked_by";
+        self.connection.query_row(sql, params![now_ms, by], read_mark)
     }
 
     /// Deletes the sums of windows that ended before a time.
@@ -300,12 +366,28 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     if format == 0 {
         let transaction = connection.transaction()?;
         transaction.execute_batch(SCHEMA)?;
+        transaction.execute_batch(SCHEMA_2)?;
         transaction.execute_batch(&format!(
             "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT};"
         ))?;
         transaction.commit()?;
+    } else if format < FORMAT {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(SCHEMA_2)?;
+        transaction.execute_batch(&format!("PRAGMA user_version = {FORMAT};"))?;
+        transaction.commit()?;
     }
     Ok(())
+}
+
+/// Whether a file has corrections and ends of periods.
+pub(super) fn has_adjustments(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).map(|format| format >= 2)
+}
+
+pub(super) fn read_mark(row: &Row<'_>) -> rusqlite::Result<Mark> {
+    let number = row.get::<_, i64>(0)?.unsigned_abs();
+    Ok(Mark { number, at_ms: row.get(1)?, by: row.get(2)? })
 }
 
 pub(super) fn database(path: &Path, error: &rusqlite::Error) -> OpenError {
@@ -444,5 +526,12 @@ pub(super) fn read_row(row: &Row<'_>) -> rusqlite::Result<UsageRow> {
         queued_ms: unsigned(row.get(24)?),
         first_ms: row.get::<_, Option<i64>>(25)?.map(unsigned),
         duration_ms: unsigned(row.get(26)?),
+        adjusted: match row.get::<_, Option<i64>>(28)? {
+            None => None,
+            Some(at_ms) => {
+                let charged = row.get::<_, Option<i64>>(29)?.map(NanoUsd);
+                Some(Adjusted { charged, at_ms, by: row.get(30)? })
+            }
+        },
     })
 }

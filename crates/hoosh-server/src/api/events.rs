@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use hoosh_budget::AlertKind;
 use hoosh_core::limits::{EVENT_LISTENERS_MAX, EVENTS_COMMENT_INTERVAL};
 use hoosh_core::{HooshError, InvalidRequest};
 use hoosh_gateway::{Completed, Endpoint, Event, EventKind, Happened, RequestId};
@@ -49,6 +50,10 @@ struct Data<'a> {
     position: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     waited_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    percent: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     missed: Option<u64>,
     #[serde(flatten)]
@@ -179,6 +184,13 @@ fn data(happened: &Happened) -> Data<'_> {
         Happened::Queued { id, endpoint, position } => Data { position: Some(*position), ..of(id, endpoint) },
         Happened::Admitted { id, endpoint, waited } => {
             Data { waited_ms: Some(millis(*waited)), ..of(id, endpoint) }
+        }
+        Happened::PoolAlert(alert) => {
+            let percent = match alert.kind {
+                AlertKind::Reached(percent) => Some(percent),
+                AlertKind::Beyond => None,
+            };
+            Data { pool: Some(alert.pool.as_str()), percent, ..Data::default() }
         }
         Happened::Completed(call) => Data {
             request_id: Some(call.id.as_str()),

@@ -427,8 +427,15 @@ pub(crate) const KEYS: &[Key] = &[
         path: "auth.jwt_keys",
         kind: Kind::Path,
         default: Fallback::Open("no signed tokens are taken"),
-        doc: "A file with the keys (JWK Set) that [signed tokens](#signed-tokens) are checked with. Relative to the folder of this \
-              file; read at the start and at each reload.",
+        doc: "A file with the keys (JWK Set) that [signed tokens](#signed-tokens) are checked with, relative to the folder of this \
+              file and read at the start and at each reload; or the `https://` URL where an identity provider publishes them.",
+    },
+    Key {
+        path: "auth.jwt_refresh_secs",
+        kind: Kind::Interval { min: limits::JWKS_REST },
+        default: Fallback::Time(Duration::from_secs(600)),
+        doc: "How often keys are fetched from a URL, so that one that is withdrawn ends: every 10 minutes. They are also fetched, at most every \
+              5 s, when a token comes that none of them has signed. 0: only then and at the start.",
     },
     Key {
         path: "auth.jwt_algorithms",
@@ -467,6 +474,19 @@ pub(crate) const KEYS: &[Key] = &[
         kind: Kind::Word,
         default: Fallback::Open("each may ask for all models"),
         doc: "The claim that holds the models, as patterns, that may be asked for. A token without it is refused.",
+    },
+    Key {
+        path: "auth.jwt_pools_claim",
+        kind: Kind::Word,
+        default: Fallback::Open("`key:`, and those that a call names"),
+        doc: "The claim that holds the [pools](http-api.md#budgets) that are charged too, as a key names them: a text or a list. A token without it is \
+              refused, since it would go past a budget.",
+    },
+    Key {
+        path: "auth.jwt_pools_prefix",
+        kind: Kind::Word,
+        default: Fallback::Open("nothing"),
+        doc: "What stands before each name of that claim: `team:` makes `team:search` of a group `search`.",
     },
     Key {
         path: "limits.requests_per_minute",
@@ -554,6 +574,13 @@ pub(crate) const KEYS: &[Key] = &[
               a kill; an answer waits some milliseconds for it. Takes a file as `ledger`; counts from the start on.",
     },
     Key {
+        path: "budget.pools",
+        kind: Kind::Path,
+        default: Fallback::Open("beside a file as `ledger`, ending in `.pools.toml`"),
+        doc: "The file in which pools are kept that are defined while the gateway runs, by `/v1/admin/pools` or `hoosh pools`; relative to \
+              this file. It is made with the first one.",
+    },
+    Key {
         path: "budget.log",
         kind: Kind::Switch,
         default: Fallback::Switch(false),
@@ -565,6 +592,20 @@ pub(crate) const KEYS: &[Key] = &[
         kind: Kind::Whole { min: 0, max: 36_500 },
         default: Fallback::Whole(400),
         doc: "How long rows of calls are kept: 400 days, a year and a month. 0: for ever.",
+    },
+    Key {
+        path: "budget.alert_webhook",
+        kind: Kind::Url,
+        default: Fallback::Open("none"),
+        doc: "An address that is told by `POST`, in JSON, when a pool reaches one of its `alerts`, or a soft one holds more than it has left: \
+              see [alerts](#alerts).",
+    },
+    Key {
+        path: "budget.alert_webhook_secret",
+        kind: Kind::Secret,
+        default: Fallback::Open("they are not signed"),
+        doc: "What these messages are signed with, best from a variable as in `\"$ALERT_SECRET\"`: `x-hoosh-signature` has \
+              HMAC-SHA-256 of the body.",
     },
     Key {
         path: "pools[].name",
@@ -616,7 +657,8 @@ pub(crate) const KEYS: &[Key] = &[
         path: "pools[].alerts",
         kind: Kind::Percents,
         default: Fallback::Empty,
-        doc: "Percents of it at which a warning is written to the log, once in each window.",
+        doc: "Percents of it at which somebody is told, once in each window: in the log, `GET /metrics`, `GET /v1/events`, and by \
+              `[budget] alert_webhook`.",
     },
     Key {
         path: "strategies.*",

@@ -22,14 +22,17 @@ use secrecy::SecretString;
 use super::fault::{ConfigErrors, Fault, Place, nearest};
 use super::file::File;
 use super::layers::Layers;
+use super::pools::{self, RunTimePools};
 use super::prices::{self, PriceFile};
 use super::reader::{Reader, Section, elsewhere, plain, type_name};
 use super::trial::{refused, settle_routes};
 use super::variables::expand;
 use super::warm::{self, Warm};
+use crate::alerts;
+
 use super::{
-    Auth, Budget, Cache, Config, Costs, Environment, Flags, JwtAuth, KeysFile, LedgerPlace, LoadOptions,
-    ModelGroup, Provider, Routing, Server, keys, provider_path,
+    AlertHook, Auth, Budget, Cache, Config, Costs, Environment, Flags, JwtAuth, KeysFile, LedgerPlace,
+    LoadOptions, ModelGroup, Provider, Routing, Server, keys, provider_path,
 };
 
 /// A provider whose name is still to be found.
@@ -74,11 +77,14 @@ pub(crate) fn load(options: &LoadOptions) -> Result<Config, ConfigErrors> {
     if let Some(keys) = &mut config.auth.keys {
         keys.path = folder.join(&keys.said);
     }
-    if let Some(jwt) = &mut config.auth.jwt {
+    if let Some(jwt) = config.auth.jwt.as_mut().filter(|jwt| jwt.url.is_none()) {
         jwt.path = folder.join(&jwt.said);
     }
     // What could be read is tried in spite of what could not, so that all is told at once.
     let mut faults = reader.faults;
+    if faults.is_empty() {
+        faults.extend(pools::settle(&mut config, &options.directory, &folder));
+    }
     faults.extend(refused(&config, &reader.unread));
     faults.extend(unpriced);
     faults.extend(warm::read(&mut config, &options.directory));
@@ -147,6 +153,10 @@ impl Reader<'_> {
         let budget = self::budget(self.section("budget", "budget", values("budget")));
         if budget.durability == Durability::Strict && budget.ledger == LedgerPlace::Memory {
             self.fault("budget.durability", "`strict` takes a file as `ledger`, which is `memory`");
+        }
+        let secret = "budget.alert_webhook_secret";
+        if budget.hook.is_none() && self.origins.contains_key(secret) {
+            self.warn(self.origin(secret), format!("`{secret}` does nothing without `budget.alert_webhook`"));
         }
         if budget.log && budget.ledger == LedgerPlace::Memory {
             self.fault(
@@ -222,6 +232,7 @@ impl Reader<'_> {
             aliases: aliases.into_texts().collect(),
             groups,
             pools,
+            run_time_pools: RunTimePools::default(),
             budget,
             strategies: strategies.into_strategies().collect(),
             discover,
@@ -256,16 +267,45 @@ impl Reader<'_> {
             }
         }
         let said = said?;
+        let url = self.url_of_keys(&said);
+        if url.is_some() && algorithms.iter().any(|one| one.as_str().starts_with("HS")) {
+            let problem = "what is published at a URL can hold no shared secret, which `HS256`, `HS384` and `HS512` need";
+            self.fault("auth.jwt_algorithms", problem);
+        }
         Some(JwtAuth {
-            path: PathBuf::from(&said),
+            path: if url.is_some() { PathBuf::new() } else { PathBuf::from(&said) },
             said,
+            refresh: section.time("jwt_refresh_secs").filter(|time| url.is_some() && !time.is_zero()),
+            url,
             algorithms,
             issuers: section.texts("jwt_issuers").unwrap_or_default(),
             audiences: section.texts("jwt_audiences").unwrap_or_default(),
             caller_claim: section.text("jwt_caller_claim").unwrap_or_default(),
             scopes_claim: section.text("jwt_scopes_claim"),
             models_claim: section.text("jwt_models_claim"),
+            pools_claim: section.text("jwt_pools_claim"),
+            pools_prefix: section.text("jwt_pools_prefix").unwrap_or_default(),
         })
+    }
+
+    /// The URL of keys, if that is what is said, and not a file.
+    fn url_of_keys(&mut self, said: &str) -> Option<Uri> {
+        let (scheme, _) = said.split_once("://")?;
+        let url = said.parse::<Uri>().ok().filter(|url| url.host().is_some_and(|host| !host.is_empty()));
+        // Whoever is between could put keys of their own in place of those.
+        let is_here = url.as_ref().and_then(Uri::host).is_some_and(|host| {
+            let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+            host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        });
+        match url {
+            Some(url) if scheme == "https" || (scheme == "http" && is_here) => Some(url),
+            _ => {
+                let problem =
+                    "expected a file, or a URL that begins with `https://` (`http://` on this machine only)";
+                self.fault("auth.jwt_keys", problem);
+                None
+            }
+        }
     }
 
     /// Whoever is to summarise must be named.
@@ -343,13 +383,16 @@ impl Reader<'_> {
         sections
     }
 
+    /// Pools by their paths, whether or not they fit together.
+    pub(super) fn pool_entries(&mut self, value: Option<Value>) -> Vec<(String, TokenPool)> {
+        let entries = self.entries("pools", value).into_iter();
+        entries.filter_map(|(path, values)| self.pool(&path, values).map(|pool| (path, pool))).collect()
+    }
+
     /// The pools that calls are charged to.
     fn pools(&mut self, value: Option<Value>) -> Vec<TokenPool> {
         let before = self.faults.len();
-        let entries = self.entries("pools", value);
-        let paths: Vec<String> = entries.iter().map(|(path, _)| path.clone()).collect();
-        let pools: Vec<TokenPool> =
-            entries.into_iter().filter_map(|(path, values)| self.pool(&path, values)).collect();
+        let (paths, pools): (Vec<String>, Vec<TokenPool>) = self.pool_entries(value).into_iter().unzip();
         // Where one could not be read, others may only seem not to fit.
         if self.faults.len() == before
             && let Err(invalid) = PoolTree::new(pools.clone())
@@ -714,6 +757,10 @@ fn budget(mut section: Section) -> Budget {
             _ => LedgerPlace::File(ledger),
         },
         durability: section.durability("durability").unwrap_or_default(),
+        pools: section.text("pools"),
+        hook: section.text("alert_webhook").and_then(|url| {
+            Some(AlertHook { url: alerts::url(&url)?, secret: section.secret("alert_webhook_secret") })
+        }),
         log: section.switch("log").unwrap_or_default(),
         keep: section
             .whole("keep_days")

@@ -101,9 +101,18 @@ fn page(config: &Config) -> Page<'_> {
         page.key("auth", "jwt_algorithms", &list(&names));
         page.key("auth", "jwt_issuers", &list(&jwt.issuers));
         page.key("auth", "jwt_audiences", &list(&jwt.audiences));
+        if jwt.url.is_some() {
+            page.key("auth", "jwt_refresh_secs", &seconds(jwt.refresh.unwrap_or_default()));
+        }
+        if !jwt.pools_prefix.is_empty() {
+            page.key("auth", "jwt_pools_prefix", &string(&jwt.pools_prefix));
+        }
         page.key("auth", "jwt_caller_claim", &string(&jwt.caller_claim));
-        for (key, claim) in [("jwt_scopes_claim", &jwt.scopes_claim), ("jwt_models_claim", &jwt.models_claim)]
-        {
+        for (key, claim) in [
+            ("jwt_scopes_claim", &jwt.scopes_claim),
+            ("jwt_models_claim", &jwt.models_claim),
+            ("jwt_pools_claim", &jwt.pools_claim),
+        ] {
             if let Some(claim) = claim {
                 page.key("auth", key, &string(claim));
             }
@@ -153,6 +162,15 @@ fn page(config: &Config) -> Page<'_> {
     };
     page.key("budget", "ledger", &string(ledger));
     page.key("budget", "durability", &string(config.budget.durability.as_str()));
+    if let Some(pools) = &config.budget.pools {
+        page.key("budget", "pools", &string(pools));
+    }
+    if let Some(hook) = &config.budget.hook {
+        page.key("budget", "alert_webhook", &string(&hook.url.to_string()));
+        if hook.secret.is_some() {
+            page.key("budget", "alert_webhook_secret", &string(REDACTED));
+        }
+    }
     page.key("budget", "log", &config.budget.log.to_string());
     let days = config.budget.keep.unwrap_or_default().as_secs() / 86_400;
     page.key("budget", "keep_days", &days.to_string());
@@ -193,11 +211,7 @@ impl Page<'_> {
         if let Some(money) = pool.capacity.money {
             self.key(path, "usd", &string(money.to_string().trim_start_matches('$')));
         }
-        let window = match pool.window {
-            Window::Rolling(length) => format!("rolling {}", length.as_secs()),
-            window => window.as_str().to_owned(),
-        };
-        self.key(path, "window", &string(&window));
+        self.key(path, "window", &string(&window(pool.window)));
         self.key(path, "time_zone", &string(pool.time_zone.iana_name().unwrap_or("UTC")));
         self.key(path, "mode", &string(pool.mode.as_str()));
         let alerts: Vec<String> = pool.alerts.iter().map(u8::to_string).collect();
@@ -317,4 +331,12 @@ fn list(texts: &[String]) -> String {
 
 fn seconds(time: Duration) -> String {
     time.as_secs_f64().to_string()
+}
+
+/// A window in the words of the configuration.
+pub(crate) fn window(window: Window) -> String {
+    match window {
+        Window::Rolling(length) => format!("rolling {}", length.as_secs()),
+        window => window.as_str().to_owned(),
+    }
 }

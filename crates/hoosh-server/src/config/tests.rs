@@ -1255,7 +1255,14 @@ fn pools_are_read_shown_and_their_faults_placed() {
     assert_eq!(user.window, Window::Rolling(Duration::from_secs(3_600)));
     assert_eq!(
         config.budget,
-        Budget { ledger: LedgerPlace::Memory, durability: Durability::Group, log: false, keep: None }
+        Budget {
+            ledger: LedgerPlace::Memory,
+            durability: Durability::Group,
+            pools: None,
+            hook: None,
+            log: false,
+            keep: None
+        }
     );
     let again = loaded(&config.to_toml(), &[]);
     assert_eq!((&again.pools, &again.budget), (&config.pools, &config.budget));

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hoosh_budget::jwt::JwtError;
 use hoosh_budget::keys::{KeyDenied, KeyRecord, Keyring, Scope};
@@ -16,6 +17,8 @@ use ring::digest::{SHA256, digest};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::keys::Signed;
+use crate::keys::published::Published;
+use crate::route::Needs;
 
 /// Who may call. Without any token and without a place for keys, everybody may.
 ///
@@ -61,6 +64,8 @@ pub(crate) enum Denied {
     Wrong,
     /// It was signed by somebody, and is not taken.
     Signed(JwtError),
+    /// It was signed by somebody, whose keys could not be fetched yet.
+    KeysAway,
     /// It is one of ours, and lets nobody in.
     Key(KeyDenied),
     /// It is not for this.
@@ -104,6 +109,11 @@ impl Keys {
         Self { tokens, ring, signed: None }
     }
 
+    /// What checks tokens that others sign.
+    pub(crate) fn signs(&self) -> Option<&Signed> {
+        self.signed.as_ref()
+    }
+
     /// And tokens that others sign.
     pub(crate) fn signed(self, signed: Option<Signed>) -> Self {
         Self { signed, ..self }
@@ -112,6 +122,27 @@ impl Keys {
     /// Whether everybody may call.
     pub(crate) fn are_none(&self) -> bool {
         self.tokens.is_empty() && self.ring.is_none() && self.signed.is_none()
+    }
+
+    /// Where the keys are published that signed tokens are checked with, and how often they are asked for.
+    pub(crate) fn published(&self) -> Option<(Arc<Published>, Option<Duration>)> {
+        let (published, interval) = self.signed.as_ref()?.published()?;
+        Some((Arc::clone(published), interval))
+    }
+
+    /// [`caller`](Self::caller), after a look at whether an identity provider has other keys by now where a token is of none that is
+    /// known.
+    pub(crate) async fn caller_by_now(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        from: IpAddr,
+    ) -> Result<Caller, Denied> {
+        let caller = self.caller(headers, query, from);
+        let Err(Denied::Signed(JwtError::UnknownKey { .. })) = &caller else { return caller };
+        let Some((published, _)) = self.published() else { return caller };
+        let caller = if published.refresh().await { self.caller(headers, query, from) } else { caller };
+        if published.is_there() { caller } else { Err(Denied::KeysAway) }
     }
 
     /// The keys beside the tokens.
@@ -177,19 +208,17 @@ fn digest_of(token: &str) -> [u8; 32] {
 // === impl Caller ===
 
 impl Caller {
-    /// Whether it may go to this path, which needs this scope.
+    /// Whether it may go to this path, which needs this.
     ///
     /// # Errors
     ///
     /// Why it may not.
-    pub(crate) fn may(&self, scope: Scope, path: &str) -> Result<(), Denied> {
-        let has_scope = match &self.rights {
-            Rights::Anybody => true,
-            Rights::Token { is_admins } => *is_admins || scope != Scope::Admin,
-            Rights::Key(key) => key.grant.allows(scope),
-        };
-        if !has_scope {
-            return Err(Denied::Scope(scope));
+    pub(crate) fn may(&self, needs: Needs, path: &str) -> Result<(), Denied> {
+        match needs {
+            Needs::Nothing => return Ok(()),
+            Needs::OwnOr(_) if Scope::ALL.into_iter().any(|scope| self.has(scope)) => {}
+            Needs::Scope(scope) if self.has(scope) => {}
+            Needs::OwnOr(scope) | Needs::Scope(scope) => return Err(Denied::Scope(scope)),
         }
         match &self.rights {
             Rights::Key(key) if !key.grant.allows_endpoint(path) => {
@@ -197,6 +226,24 @@ impl Caller {
                 Err(Denied::Endpoint { path: path.to_owned(), allowed: allowed.collect() })
             }
             _ => Ok(()),
+        }
+    }
+
+    fn has(&self, scope: Scope) -> bool {
+        match &self.rights {
+            Rights::Anybody => true,
+            Rights::Token { is_admins } => *is_admins || scope != Scope::Admin,
+            Rights::Key(key) => key.grant.allows(scope),
+        }
+    }
+
+    /// Whether it sees what others used and spent. A plain token does not, though it may look at what is counted of all
+    /// together: it is any program's that asks for answers.
+    pub(crate) fn sees_others(&self) -> bool {
+        match &self.rights {
+            Rights::Anybody => true,
+            Rights::Token { is_admins } => *is_admins,
+            Rights::Key(key) => key.grant.allows(Scope::UsageRead),
         }
     }
 
@@ -267,7 +314,7 @@ mod tests {
     #[test]
     fn without_tokens_and_keys_everybody_may_call() {
         let caller = Keys::default().caller(&HeaderMap::new(), None, HERE).unwrap();
-        assert_eq!((caller.id.as_str(), caller.may(Scope::Admin, "/")), ("anonymous", Ok(())));
+        assert_eq!((caller.id.as_str(), caller.may(Needs::Scope(Scope::Admin), "/")), ("anonymous", Ok(())));
         // And with a place for keys nobody may, as long as there are none.
         let keys = Keys::new(&[], &[], Some(ring()));
         assert_eq!(keys.caller(&HeaderMap::new(), None, HERE), Err(Denied::Missing));
@@ -278,9 +325,11 @@ mod tests {
         let keys = Keys::new(&tokens(&["both", "user"]), &tokens(&["both"]), None);
         for (token, is_admins) in [("both", true), ("user", false)] {
             let caller = keys.caller(&headers("x-api-key", token), None, HERE).unwrap();
-            assert_eq!(caller.may(Scope::Inference, "/"), Ok(()));
-            assert_eq!(caller.may(Scope::UsageRead, "/"), Ok(()));
-            assert_eq!(caller.may(Scope::Admin, "/").is_ok(), is_admins, "{token}");
+            assert_eq!(caller.may(Needs::Scope(Scope::Inference), "/"), Ok(()));
+            assert_eq!(caller.may(Needs::Scope(Scope::UsageRead), "/"), Ok(()));
+            assert_eq!(caller.may(Needs::Scope(Scope::Admin), "/").is_ok(), is_admins, "{token}");
+            assert_eq!(caller.may(Needs::OwnOr(Scope::UsageRead), "/"), Ok(()));
+            assert_eq!(caller.sees_others(), is_admins, "{token}");
         }
     }
 
@@ -306,9 +355,12 @@ mod tests {
         };
         let caller = sent("::ffff:127.0.0.1").unwrap();
         assert_eq!(caller.id.as_str(), issued.record.booked_as.as_str());
-        assert_eq!(caller.may(Scope::Inference, "/v1/chat/completions"), Ok(()));
-        assert!(matches!(caller.may(Scope::Inference, "/v1/models"), Err(Denied::Endpoint { .. })));
-        assert_eq!(caller.may(Scope::Admin, "/v1/chat/x"), Err(Denied::Scope(Scope::Admin)));
+        assert_eq!(caller.may(Needs::Scope(Scope::Inference), "/v1/chat/completions"), Ok(()));
+        assert!(matches!(
+            caller.may(Needs::Scope(Scope::Inference), "/v1/models"),
+            Err(Denied::Endpoint { .. })
+        ));
+        assert_eq!(caller.may(Needs::Scope(Scope::Admin), "/v1/chat/x"), Err(Denied::Scope(Scope::Admin)));
         assert!(matches!(sent("192.0.2.1"), Err(Denied::Key(KeyDenied::Network { .. }))));
         ring.revoke(&issued.record.id, Timestamp::now()).unwrap();
         assert!(matches!(sent("127.0.0.1"), Err(Denied::Key(KeyDenied::Revoked { .. }))));

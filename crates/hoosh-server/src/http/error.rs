@@ -55,6 +55,14 @@ pub(crate) enum ServerError {
     NoUsageLog,
     /// There is no such key.
     NoSuchKey { id: String },
+    /// That pool is the configuration's, which is written there.
+    ConfiguredPool { pool: String, place: String },
+    /// There is no such pool that was defined while the gateway ran.
+    NoSuchPool { pool: String },
+    /// There is no file that such pools could be kept in.
+    NoPoolsFile,
+    /// That file cannot be read or written.
+    PoolStore,
     /// The keys cannot be read or written.
     KeyStore,
     /// A bug of ours, which the log tells more of.
@@ -65,7 +73,10 @@ pub(crate) enum ServerError {
 pub(crate) fn response(error: &ServerError, dialect: Dialect, id: &RequestId) -> Response<ResponseBody> {
     let problem = problem(error);
     let mut response = Response::new(ResponseBody::full(dialect.encode_error(&problem, id.as_str())));
-    *response.status_mut() = status(problem.kind);
+    *response.status_mut() = match error {
+        ServerError::ConfiguredPool { .. } => StatusCode::CONFLICT,
+        _ => status(problem.kind),
+    };
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(after) = problem.retry_after {
@@ -104,6 +115,10 @@ pub(crate) fn response(error: &ServerError, dialect: Dialect, id: &RequestId) ->
         | ServerError::NoKeys
         | ServerError::NoUsageLog
         | ServerError::NoSuchKey { .. }
+        | ServerError::ConfiguredPool { .. }
+        | ServerError::NoSuchPool { .. }
+        | ServerError::NoPoolsFile
+        | ServerError::PoolStore
         | ServerError::KeyStore
         | ServerError::Panicked => {}
     }
@@ -160,6 +175,14 @@ pub(crate) fn problem(error: &ServerError) -> Problem {
             };
             Problem::new(kind, code, denied.to_string())
         }
+        ServerError::Denied(Denied::KeysAway) => Problem {
+            retry_after: Some(limits::JWKS_REST),
+            ..Problem::new(
+                Kind::Unavailable,
+                "token_keys_unavailable",
+                "the keys that tokens are checked with could not be fetched yet from `[auth] jwt_keys`; try again",
+            )
+        },
         ServerError::Denied(Denied::Signed(error)) => {
             Problem::new(Kind::Authentication, "invalid_token", error.to_string())
         }
@@ -265,6 +288,27 @@ pub(crate) fn problem(error: &ServerError) -> Problem {
             "no_usage_log",
             "no rows of calls are kept here; `[budget] log = true` or a `[[pools]]` keeps them, with a file as `ledger`",
         ),
+        ServerError::ConfiguredPool { pool, place } => {
+            let message = format!(
+                "the pool `{}` is defined in the configuration ({place}), which this does not change; change it there",
+                short(pool)
+            );
+            Problem::new(Kind::InvalidRequest, "pool_in_configuration", message)
+        }
+        ServerError::NoSuchPool { pool } => {
+            let message = format!("there is no pool `{}` here; GET /v1/admin/pools lists all", short(pool));
+            Problem::new(Kind::NotFound, "pool_not_found", message)
+        }
+        ServerError::NoPoolsFile => Problem::new(
+            Kind::NotFound,
+            "no_pools_file",
+            "there is no file to keep pools in, since the ledger is in memory; name one as `[budget] pools`",
+        ),
+        ServerError::PoolStore => Problem::new(
+            Kind::Unavailable,
+            "pool_store",
+            "the file of pools cannot be read or written; the log says why, and everything stays as it was",
+        ),
         ServerError::NoSuchKey { id } => {
             let message = format!("there is no key `{}`; GET /v1/admin/keys lists all", short(id));
             Problem::new(Kind::NotFound, "key_not_found", message)
@@ -357,6 +401,10 @@ mod tests {
         check(ServerError::NoKeys, 404);
         check(ServerError::NoUsageLog, 404);
         check(ServerError::NoSuchKey { id: "k_1".into() }, 404);
+        check(ServerError::ConfiguredPool { pool: "team:a".into(), place: "hoosh.toml:1".into() }, 409);
+        check(ServerError::NoSuchPool { pool: "team:a".into() }, 404);
+        check(ServerError::NoPoolsFile, 404);
+        check(ServerError::PoolStore, 503);
         check(ServerError::KeyStore, 503);
         check(ServerError::Panicked, 500);
     }
