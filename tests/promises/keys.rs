@@ -311,3 +311,42 @@ async fn a_key_is_charged_to_the_pools_that_it_names() {
     let problem = json_of(refused).await;
     assert!(problem["error"]["message"].as_str().unwrap().contains("no pool `team:b`"), "{problem}");
 }
+
+#[tokio::test]
+async fn a_key_is_shown_once_and_has_its_limits_and_its_highest_tier() {
+    let upstream = Upstream::start().await;
+    upstream.always(Script::Silence);
+    let line = at("up", &upstream.url(), "max_concurrent = 1\nmax_waiting = 8");
+    let hoosh = Hoosh::start(&format!("{ADMIN}{line}")).await;
+    let order = json!({ "name": "slow", "tier": "low", "limits": { "concurrent": 2 },
+                        "metadata": { "owner": "ada" }, "expires": "90d" });
+    let (status, key) = admin(&hoosh, "POST", "/v1/admin/keys", order).await;
+    assert_eq!(status, 201, "{key}");
+    let secret = key["key"].as_str().unwrap().to_owned();
+    // What it was made with is told, and nothing that lets anybody in.
+    let (_, list) = admin(&hoosh, "GET", "/v1/admin/keys", json!({})).await;
+    let told = &list["data"][0];
+    assert_eq!((&told["tier"], &told["metadata"]), (&json!("low"), &json!({ "owner": "ada" })), "{told}");
+    assert!(told["expires"].is_string() && told.get("key").is_none(), "{told}");
+    assert!(!list.to_string().contains(&secret) && !hoosh.log().contains(&secret));
+
+    // One is answered, the next waits in the key's tier whatever it asks for, and a third is too many.
+    let ask_high = || {
+        let request = client().post(hoosh.url(CHAT)).bearer_auth(&secret).header("x-hoosh-priority", "high");
+        request.body(body("llama3")).send()
+    };
+    let calls = [tokio::spawn(ask_high()), tokio::spawn(ask_high())];
+    let start = Instant::now();
+    loop {
+        let (_, status) = admin(&hoosh, "GET", "/v1/queue/status", json!({})).await;
+        let waiting = &status["queues"][0]["waiting"];
+        if waiting["low"] == 1 {
+            assert_eq!(waiting["high"], 0, "{status}");
+            break;
+        }
+        assert!(start.elapsed() < SEEN, "{status}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(ask_high().await.unwrap().status(), 429);
+    calls.iter().for_each(tokio::task::JoinHandle::abort);
+}

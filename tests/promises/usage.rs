@@ -299,3 +299,30 @@ async fn who_may_not_read_usage_sees_their_own() {
     assert_eq!(names("root").await.len(), 7);
     assert_eq!(names(&plain).await, [format!("key:{other}"), "team:a".to_owned()]);
 }
+
+#[tokio::test]
+async fn rows_are_kept_as_long_as_is_said() {
+    let (mut hoosh, _upstream) = asked().await;
+    hoosh.signal("TERM");
+    hoosh.ended().await;
+    // One of them is of three days ago.
+    let ledger = rusqlite::Connection::open(hoosh.folder().join("hoosh-ledger.db")).unwrap();
+    let day_ms = 86_400_000_i64;
+    let oldest = "SELECT min(at_ms) FROM usage";
+    let aged = format!("UPDATE usage SET at_ms = at_ms - {} WHERE at_ms = ({oldest})", 3 * day_ms);
+    assert_eq!(ledger.execute(&aged, []).unwrap(), 1);
+    drop(ledger);
+    hoosh.restart_after_end().await;
+    assert_eq!(rows(&hoosh, 3).await.len(), 3, "400 days are kept if nobody says otherwise");
+    let config = std::fs::read_to_string(hoosh.folder().join("other.toml")).unwrap();
+    std::fs::write(hoosh.folder().join("other.toml"), format!("{config}\n[budget]\nkeep_days = 2\n"))
+        .unwrap();
+    let reload = client().post(hoosh.url("/v1/admin/reload")).send().await.unwrap();
+    assert_eq!(reload.status(), 200);
+    let gone = async {
+        while get(&hoosh, "/v1/usage").await["usage"].as_array().unwrap().len() != 2 {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("it is kept for too long");
+}

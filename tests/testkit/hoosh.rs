@@ -89,6 +89,11 @@ impl Hoosh {
     pub async fn restart_after(&mut self, signal: &str) {
         self.signal(signal);
         self.ended().await;
+        self.restart_after_end().await;
+    }
+
+    /// Starts one that has ended again in the same folder.
+    pub async fn restart_after_end(&mut self) {
         self.child = spawn(&self.folder, &["--config", "other.toml"], &[]);
         self.wait_until_up().await;
     }

@@ -17,6 +17,7 @@ use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
+use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 
@@ -31,6 +32,8 @@ pub(crate) struct Published {
     version: AtomicU64,
     /// When it was asked for last. Held while that is under way.
     asked: tokio::sync::Mutex<Option<Instant>>,
+    /// The fetch under way. Nobody waits for it at a stop: it ends by its own time.
+    fetches: TaskTracker,
 }
 
 /// Fetches what the configuration in use names, at once and then at its interval, as long as the server runs.
@@ -68,6 +71,7 @@ impl Published {
             json: Mutex::default(),
             version: AtomicU64::new(0),
             asked: tokio::sync::Mutex::default(),
+            fetches: TaskTracker::new(),
         }
     }
 
@@ -106,7 +110,7 @@ impl Published {
         }
         let shared = Arc::clone(self);
         // Of its own, so that no client can begin and end one after the other.
-        let fetching = tokio::spawn(async move {
+        let fetching = self.fetches.spawn(async move {
             let mut asked = shared.asked.lock().await;
             if !is_recent(*asked) {
                 shared.fetch().await;
