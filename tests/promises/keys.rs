@@ -335,7 +335,9 @@ async fn a_key_is_shown_once_and_has_its_limits_and_its_highest_tier() {
         let request = client().post(hoosh.url(CHAT)).bearer_auth(&secret).header("x-hoosh-priority", "high");
         request.body(body("llama3")).send()
     };
-    let calls = [tokio::spawn(ask_high()), tokio::spawn(ask_high())];
+    let mut calls = tokio::task::JoinSet::new();
+    calls.spawn(ask_high());
+    calls.spawn(ask_high());
     let start = Instant::now();
     loop {
         let (_, status) = admin(&hoosh, "GET", "/v1/queue/status", json!({})).await;
@@ -348,5 +350,5 @@ async fn a_key_is_shown_once_and_has_its_limits_and_its_highest_tier() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(ask_high().await.unwrap().status(), 429);
-    calls.iter().for_each(tokio::task::JoinHandle::abort);
+    calls.shutdown().await;
 }
