@@ -681,3 +681,52 @@ pub const PRICE_HOURS_MAX: usize = 48;
 
 /// Models of unknown price that are told of in the log: 1,000, each once. Callers can make names up where a route takes any.
 pub const UNPRICED_TOLD_MAX: usize = 1_000;
+
+/// Keys that an audit log has had at most: 64, five years of a new one each month. Each record is checked with one of them.
+pub const AUDIT_KEYS_MAX: usize = 64;
+
+/// Largest file of such keys: 64 KiB, four times what they take, for comments.
+pub const AUDIT_KEY_FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// Calls that are under way or whose records wait to be written: 65,536, eight times the connections that are served. The next one
+/// waits at the door, or is refused.
+pub const AUDIT_SLOTS_MAX: usize = 65_536;
+
+/// Longest time that a record waits for others to be written with it: 5 ms. That much is lost at most where the process is killed,
+/// unless it is waited for.
+pub const AUDIT_LINGER: Duration = Duration::from_millis(5);
+
+/// First wait after a write that failed: 100 ms, then twice as long each time.
+pub const AUDIT_RETRY_FIRST: Duration = Duration::from_millis(100);
+
+/// Longest wait between two tries to write: 5 s, soon after somebody has made room on a full disk.
+pub const AUDIT_RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Tries to write what is left when the log is closed: 5, some three seconds. A stop must not hang on a broken disk.
+pub const AUDIT_CLOSE_TRIES: u32 = 5;
+
+/// Records between two checkpoints by default: 1,000. A proof of one of them holds ten digests.
+pub const AUDIT_CHECKPOINT_RECORDS: u32 = 1_000;
+
+/// Most records between two checkpoints: 100,000. Their digests, 3 MiB, are kept until then.
+pub const AUDIT_CHECKPOINT_RECORDS_MAX: u32 = 100_000;
+
+/// Longest time between a record and the checkpoint that covers it, by default: 60 s. What is cut off within it is seen by nobody who
+/// has only checkpoints.
+pub const AUDIT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Size from which on a log goes on in another segment, by default: 64 MiB, some 100,000 records. It is read again at a start.
+pub const AUDIT_SEGMENT_BYTES: u64 = 64 << 20;
+
+/// Largest segment that can be asked for: 1 GiB, some two seconds of reading at a start.
+pub const AUDIT_SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// Records on one page of an audit log: 1,000, some MiB of JSON.
+pub const AUDIT_PAGE_RECORDS_MAX: usize = 1_000;
+
+/// Records that are looked through for one page: 200,000, some 100 MiB and a second. A page of a rare thing may then be short, and says
+/// where to go on.
+pub const AUDIT_PAGE_SCAN_MAX: usize = 200_000;
+
+/// How much of a log is read at once from its end: 64 KiB, some hundred records.
+pub const AUDIT_READ_BYTES: usize = 64 << 10;
