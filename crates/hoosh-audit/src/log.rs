@@ -290,11 +290,15 @@ impl AuditLog {
     pub async fn slot(&self) -> Result<Slot, AppendError> {
         match self.try_slot() {
             Err(AppendError::Full) if self.on_full == OnFull::Wait => {
-                let permit = Arc::clone(&self.slots).acquire_owned().await;
-                let permit = permit.map_err(|_| AppendError::Closed)?;
-                // It may have been the disk that it waited for.
-                self.is_well()?;
-                Ok(Slot { shared: Arc::clone(&self.shared), permit: Some(permit) })
+                let trouble = self.shared.trouble.notified();
+                tokio::select! {
+                    permit = Arc::clone(&self.slots).acquire_owned() => {
+                        let permit = permit.map_err(|_| AppendError::Closed)?;
+                        Ok(Slot { shared: Arc::clone(&self.shared), permit: Some(permit) })
+                    }
+                    // The disk does not give any room now: they are refused, or go on without.
+                    () = trouble => self.try_slot(),
+                }
             }
             slot => slot,
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures_channel::oneshot;
 use hoosh_core::limits::{AUDIT_CLOSE_TRIES, AUDIT_LINGER, AUDIT_RETRY_FIRST, AUDIT_RETRY_MAX};
 use jiff::Timestamp;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::aside::Aside;
 use crate::chain::{AuditChain, Erased, Lost, Moment};
@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     /// All of them.
     pub(crate) lost_ever: AtomicU64,
     pub(crate) written: AtomicU64,
+    /// Wakes those who wait for room when nothing can be written any more.
+    pub(crate) trouble: Notify,
     /// How far it has come, and what is wrong.
     pub(crate) state: Mutex<State>,
 }
@@ -107,6 +109,7 @@ impl Shared {
             lost: AtomicU64::new(0),
             lost_ever: AtomicU64::new(0),
             written: AtomicU64::new(0),
+            trouble: Notify::new(),
             state: Mutex::new(State { head, failing: None }),
         }
     }
@@ -369,6 +372,7 @@ impl Writer {
                 let since = state.failing.take().map_or_else(Timestamp::now, |(_, since)| since);
                 state.failing = Some((error.to_string(), since));
             }
+            self.shared.trouble.notify_waiters();
             if self.shared.rest(rest) {
                 tries_after_close += 1;
                 if tries_after_close >= AUDIT_CLOSE_TRIES {

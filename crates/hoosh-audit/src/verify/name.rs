@@ -42,12 +42,17 @@ pub(super) fn name(bad: &Bad<'_>, rest: impl Iterator<Item = Vec<u8>>) -> FaultK
     {
         return FaultKind::Edited { seq: expected };
     }
-    // The one expected comes next, and in its place: this one was put before it.
+    // The one expected comes next, and in its place: this one was put before it, or belongs behind it and is not there.
     if let Some(Some(next)) = rest.peek()
         && next.seq == expected
         && fits(head, next)
     {
-        return FaultKind::Inserted { before: expected };
+        let found = this.map_or(0, |this| this.seq);
+        let is_moved = found > expected && !rest.flatten().any(|other| other.seq == found);
+        return match is_moved {
+            true => FaultKind::Reordered { expected, found },
+            false => FaultKind::Inserted { before: expected },
+        };
     }
     let is_elsewhere =
         |rest: &mut dyn Iterator<Item = Option<Other>>| rest.flatten().any(|other| other.seq == expected);
@@ -72,6 +77,12 @@ pub(super) fn name(bad: &Bad<'_>, rest: impl Iterator<Item = Vec<u8>>) -> FaultK
             }
         }
         Some(this) => {
+            // It was its link alone, if the next goes on from the one that it should have.
+            if let (Some(Some(next)), Some(key)) = (rest.peek(), key)
+                && fits(&key.link(head, &this.record), next)
+            {
+                return FaultKind::Edited { seq: expected };
+            }
             // Is anything behind it still chained with the key?
             let mut before = this.link;
             let mut is_last = true;

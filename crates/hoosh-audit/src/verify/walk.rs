@@ -22,6 +22,7 @@ use crate::{Digest, merkle};
 const PIECE: usize = 1 << 20;
 
 /// A check under way.
+#[derive(Clone)]
 pub(super) struct Walk<'a> {
     trust: &'a Trust,
     /// Whose checkpoints are believed.
@@ -36,6 +37,8 @@ pub(super) struct Walk<'a> {
     leaves: Vec<Digest>,
     /// The digest of the checkpoint before; `None`: what is read begins behind it.
     previous: Option<Digest>,
+    /// When the last record was written, as it says.
+    last_at: String,
     found: Verified,
 }
 
@@ -120,6 +123,7 @@ impl<'a> Walk<'a> {
             head: [0; 32],
             leaves: Vec::new(),
             previous: Some([0; 32]),
+            last_at: String::new(),
             found: Verified::default(),
         }
     }
@@ -248,7 +252,8 @@ impl<'a> Walk<'a> {
         if self.found.first == 0 {
             self.found.first = seq;
         }
-        self.found.last_at = glance.at.parse::<Timestamp>().ok();
+        self.last_at.clear();
+        self.last_at.push_str(glance.at);
         match glance.kind {
             "rotation" => {
                 if let Err(problem) = self.take_rotation(&line, seq, &before)? {
@@ -296,6 +301,10 @@ impl<'a> Walk<'a> {
         }
         if checkpoint.log != self.found.log {
             return Err(invalid("it is of another log"));
+        }
+        // The one that the segment begins behind.
+        if self.leaves.is_empty() && self.previous == Some(checkpoint.digest()) {
+            return Ok(());
         }
         let is_behind = self.previous.is_none_or(|previous| previous == checkpoint.previous);
         let is_of_these = checkpoint.seq == last && checkpoint.head == self.head && checkpoint.first == from;
@@ -355,7 +364,8 @@ impl<'a> Walk<'a> {
 
     /// What is left are checkpoints of records that are not there.
     fn end(self, segments: &[Segment]) -> Result<Verified, VerifyError> {
-        let Self { kept, found, publics, .. } = self;
+        let Self { kept, mut found, publics, last_at, .. } = self;
+        found.last_at = last_at.parse::<Timestamp>().ok();
         let is_believed = |one: &Checkpoint| publics.iter().any(|public| one.is_signed_by(public));
         let place = || segments.last().map_or_else(String::new, |one| one.path.display().to_string());
         for checkpoint in kept.into_values().flatten() {
@@ -410,4 +420,84 @@ fn texts(segment: &Segment) -> Texts {
         }
     }
     texts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::AuditChain;
+    use crate::entry::{Entry, EventEntry};
+    use crate::{KeyRing, Moment};
+
+    const RECORDS: u64 = 1_000;
+
+    fn log(keys: &KeyRing) -> Vec<Vec<u8>> {
+        let mut chain = AuditChain::new(Arc::clone(keys.current()), "log");
+        let mut lines = Vec::new();
+        let moment = |index| Moment { at: Timestamp::UNIX_EPOCH, since_open_us: index };
+        let opened = crate::chain::Opened {
+            clean: true,
+            key: keys.current().id().as_str(),
+            log: "log",
+            program: "test",
+            public: keys.current().public().to_string(),
+            v: 1,
+        };
+        chain.write("opened", &opened, moment(0), &mut lines);
+        while chain.seq() < RECORDS {
+            match chain.seq() % 100 {
+                0 => drop(chain.checkpoint(moment(1), &mut lines)),
+                index => {
+                    let event =
+                        EventEntry { action: format!("a{index}"), by: "b".into(), ..EventEntry::default() };
+                    chain.append(&Entry::Note(event), moment(index), &mut lines);
+                }
+            }
+        }
+        segment::lines(&lines).0.map(<[u8]>::to_vec).collect()
+    }
+
+    /// Each byte of each line becomes another one; the first wrong record must be named.
+    #[test]
+    fn every_single_byte_that_is_edited_is_found_and_its_record_named() {
+        let keys = KeyRing::parse(&KeyRing::draw().unwrap(), "test").unwrap();
+        let trust = Trust::Keys(keys.clone());
+        let lines = log(&keys);
+        assert_eq!(lines.len() as u64, RECORDS);
+        let mut walk = Walk::new(&trust, Vec::new(), &[], false, false);
+        let mut edits = 0;
+        for (index, line) in lines.iter().enumerate() {
+            let seq = index as u64 + 1;
+            for at in 0..line.len() {
+                let mut edited = line.clone();
+                // Another digit or letter where it was one, so that the form stays the same as often as can be.
+                edited[at] = match edited[at] {
+                    b'0'..=b'8' | b'a'..=b'e' => edited[at] + 1,
+                    byte => byte ^ 1,
+                };
+                let mut walk = walk.clone();
+                let kind = match walk.take(&edited, &Texts::new()) {
+                    Ok(Ok(())) => panic!("record {seq}, byte {at}: not seen"),
+                    Ok(Err(Wrong::Known(kind))) => kind,
+                    // At the first record it may be the key's name that was edited.
+                    Err(VerifyError::UnknownKey { seq: 1, .. }) if seq == 1 => continue,
+                    Err(error) => panic!("record {seq}, byte {at}: {error}"),
+                    Ok(Err(Wrong::Line)) => {
+                        let bad =
+                            Bad { line: &edited, expected: seq, head: &walk.head, key: Some(keys.current()) };
+                        name(&bad, lines[index + 1..].iter().cloned())
+                    }
+                };
+                edits += 1;
+                assert_eq!(
+                    kind,
+                    FaultKind::Edited { seq },
+                    "byte {at} of {}",
+                    String::from_utf8_lossy(&edited)
+                );
+            }
+            assert!(matches!(walk.take(line, &Texts::new()), Ok(Ok(()))), "record {seq}");
+        }
+        assert!(edits > 190_000, "{edits}");
+    }
 }
