@@ -336,6 +336,7 @@ mod tests {
             config: Some("c".into()),
             cost_nano_usd: Some(NanoUsd(i64::MIN)),
             decision: Some("d".into()),
+            detail: BTreeMap::from([("b".into(), "1".into()), ("a".into(), "2".into())]),
             dialect: Some("openai_chat".into()),
             duration_ms: all,
             error: Some("e".into()),
@@ -368,7 +369,8 @@ mod tests {
             Entry::Refused(Box::default()),
             Entry::Config(event.clone()),
             Entry::Key(event.clone()),
-            Entry::Admin(event.clone()),
+            Entry::Request(Box::default()),
+            Entry::Admin(Box::default()),
             Entry::Note(event),
         ]
     }
@@ -392,7 +394,7 @@ mod tests {
         chain.rotate(key(), moment(), &mut lines);
         chain.checkpoint(moment(), &mut lines);
         let text = String::from_utf8(lines).unwrap();
-        assert_eq!(text.lines().count(), 12);
+        assert_eq!(text.lines().count(), 13);
         for line in text.lines() {
             let value: Value = serde_json::from_str(line).unwrap();
             let mut expected = String::new();

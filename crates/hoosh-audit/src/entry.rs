@@ -17,12 +17,14 @@ pub enum Entry {
     Call(Box<CallEntry>),
     /// A call that was turned away before it was tried: by its key, a limit, a budget, its form.
     Refused(Box<CallEntry>),
-    /// Another configuration is in use.
+    /// A question to the gateway itself: which models there are, what was used.
+    Request(Box<CallEntry>),
+    /// Something that only who runs the gateway may do to it.
+    Admin(Box<CallEntry>),
+    /// Another configuration is in use, or one was refused.
     Config(EventEntry),
     /// A key that calls come with was made, changed or revoked.
     Key(EventEntry),
-    /// Somebody who may did something to the gateway.
-    Admin(EventEntry),
     /// Anything else that a program wants to be able to show.
     Note(EventEntry),
 }
@@ -47,6 +49,9 @@ pub struct CallEntry {
     /// Under which name the routing decision is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<String>,
+    /// What else there is to say of it. The names are of small letters, digits and `_`; others are left out.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "fields")]
+    pub detail: BTreeMap<String, String>,
     /// In which API's terms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dialect: Option<String>,
@@ -159,9 +164,10 @@ impl Entry {
         match self {
             Self::Call(_) => "call",
             Self::Refused(_) => "refused",
+            Self::Request(_) => "request",
+            Self::Admin(_) => "admin",
             Self::Config(_) => "config",
             Self::Key(_) => "key",
-            Self::Admin(_) => "admin",
             Self::Note(_) => "note",
         }
     }
@@ -169,8 +175,10 @@ impl Entry {
     /// The name of the call that it is of.
     pub fn request_id(&self) -> Option<&str> {
         match self {
-            Self::Call(call) | Self::Refused(call) => Some(&call.request_id),
-            Self::Config(_) | Self::Key(_) | Self::Admin(_) | Self::Note(_) => None,
+            Self::Call(call) | Self::Refused(call) | Self::Request(call) | Self::Admin(call) => {
+                Some(&call.request_id)
+            }
+            Self::Config(_) | Self::Key(_) | Self::Note(_) => None,
         }
     }
 }
@@ -178,10 +186,10 @@ impl Entry {
 impl Serialize for Entry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Call(call) | Self::Refused(call) => call.serialize(serializer),
-            Self::Config(event) | Self::Key(event) | Self::Admin(event) | Self::Note(event) => {
-                event.serialize(serializer)
+            Self::Call(call) | Self::Refused(call) | Self::Request(call) | Self::Admin(call) => {
+                call.serialize(serializer)
             }
+            Self::Config(event) | Self::Key(event) | Self::Note(event) => event.serialize(serializer),
         }
     }
 }

@@ -73,7 +73,7 @@ pub use folder::OpenError;
 pub use key::{AuditKey, InvalidPublicKey, KeyError, KeyId, KeyRing, PublicKey};
 pub use log::{AppendError, AuditLog, Fsync, Head, OnCheckpoint, OnError, OnFull, Options, Slot, Status};
 pub use prove::{InvalidProof, NotProven, Proof, prove};
-pub use query::{Filter, Page, QueryError, Seen, page};
+pub use query::{Filter, Page, QueryError, Seen, page, scan};
 pub use sink::{MemorySink, Sink};
 pub use verify::{Check, Fault, FaultKind, Progress, Trust, Verified, VerifyError, verify};
 

@@ -130,7 +130,7 @@ fn is_of(line: &Line<'_>, request_id: &str) -> bool {
         request_id: Option<String>,
     }
     let kind = line.place().map(|place| place.kind);
-    matches!(kind, Some("call" | "refused"))
+    matches!(kind, Some("call" | "refused" | "request" | "admin"))
         && line.body::<Body>().and_then(|body| body.request_id).as_deref() == Some(request_id)
 }
 

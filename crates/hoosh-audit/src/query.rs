@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use hoosh_core::limits::{AUDIT_PAGE_RECORDS_MAX, AUDIT_PAGE_SCAN_MAX, AUDIT_READ_BYTES};
@@ -124,6 +125,38 @@ pub fn page(folder: &Path, filter: &Filter, before: Option<u64>, limit: usize) -
         }
     }
     Ok(page)
+}
+
+/// All records that are wanted, the oldest first, until `each` has enough. Blocks while it reads.
+///
+/// # Errors
+///
+/// If a file cannot be read.
+pub fn scan(
+    folder: &Path,
+    filter: &Filter,
+    mut each: impl FnMut(Seen) -> ControlFlow<()>,
+) -> Result<(), QueryError> {
+    for segment in newest_first(folder)?.iter().rev() {
+        let failed = |error| QueryError { path: segment.path.clone(), error };
+        let mut reader = BufReader::new(File::open(&segment.path).map_err(failed)?);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            reader.read_until(b'\n', &mut line).map_err(failed)?;
+            // What is behind the last line feed is being written.
+            if line.pop_if(|byte| *byte == b'\n').is_none() {
+                break;
+            }
+            let Some(seq) = seq_of(&line) else { continue };
+            if matches!(filter.sees(&line), Sight::Wanted)
+                && each(Seen { seq, line: String::from_utf8_lossy(&line).into_owned() }).is_break()
+            {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn newest_first(folder: &Path) -> Result<Vec<Segment>, QueryError> {

@@ -1,9 +1,10 @@
 //! The command line: what can be asked of the program `hoosh`, and how it ends.
 //!
 //! `serve` runs a gateway; `chat`, `models`, `pools` and `health` talk to one that runs; `config`, `explain`, `replay` and `info` look at
-//! this machine; `costs` and `reprice` read and mend a ledger; `keys` changes a store of keys; `models pull` and `models rm` talk to an Ollama that is configured or found.
+//! this machine; `costs` and `reprice` read and mend a ledger; `audit` looks at an audit log; `keys` changes a store of keys; `models pull` and `models rm` talk to an Ollama that is configured or found.
 //! Results go to standard output, everything about them to standard error.
 
+mod audit;
 mod banner;
 mod chat;
 mod config;
@@ -92,6 +93,10 @@ enum Command {
     /// Usage is stored, money is derived. Rows keep what was charged beside what it should have been; what pools have counted stays.
     /// Writes into the file that `[budget] ledger` names, or asks the gateway that has it open, with an admin's token.
     Reprice(reprice::RepriceArgs),
+    /// Look at the audit log, verify it, and prove single calls
+    ///
+    /// `[audit] enabled = true` has a gateway write one.
+    Audit(audit::AuditArgs),
     /// Check or show the configuration
     Config(config::ConfigArgs),
     /// Tell what this program is, and which providers it knows
@@ -195,6 +200,7 @@ impl Cli {
             Command::Pools(args) => pools::run(args).await,
             Command::Costs(args) => costs::run(args, env).await,
             Command::Reprice(args) => reprice::run(args, env).await,
+            Command::Audit(args) => audit::run(args, env).await,
             Command::Config(args) => config::run(args, env).await,
             Command::Info(args) => info::run(&args, env),
             Command::Completions { shell } => {
@@ -318,6 +324,13 @@ mod tests {
             "hoosh costs recommend --from 2026-11-01 --json",
             "hoosh costs reset --token root -c a.toml",
             "hoosh reprice -n --from 2026-11-01 --to 2026-11-02 -p groq -m llama3 --json",
+            "hoosh audit verify",
+            "hoosh audit verify logs --key-file k --checkpoints a --checkpoints b --json",
+            "hoosh audit tail -n 3 -f",
+            "hoosh audit export logs --format otlp-json --from 2026-11-01 --caller ci",
+            "hoosh audit prove --request req_1",
+            "hoosh audit erase --request req_1 -c a.toml",
+            "hoosh audit key --rotate",
             "hoosh config check --config a.toml",
             "hoosh config show",
             "hoosh config keys",
@@ -341,6 +354,10 @@ mod tests {
             "hoosh keys create ci --limit concurrent=many",
             "hoosh costs --by moon",
             "hoosh costs --by tag:",
+            "hoosh audit",
+            "hoosh audit verify --public-key 12",
+            "hoosh audit export --format xml",
+            "hoosh audit prove",
             "hoosh costs --from yesterday",
             "hoosh costs --json --csv",
             "hoosh costs --period 1 --from 2026-11-01",

@@ -4,6 +4,7 @@
 //! file and line, variable or flag. Which providers answer on this machine if none is configured is
 //! `discover`'s to find out.
 
+mod audit;
 mod fault;
 mod file;
 mod keys;
@@ -37,6 +38,7 @@ use http::Uri;
 use ring::digest::{SHA256, digest};
 use secrecy::{ExposeSecret, SecretString};
 
+pub use self::audit::Audit;
 pub(crate) use self::fault::nearest;
 pub use self::fault::{ConfigErrors, Fault, Place};
 pub(crate) use self::file::File;
@@ -77,6 +79,8 @@ pub struct Config {
     pub run_time_pools: RunTimePools,
     /// Where it is kept what they have.
     pub budget: Budget,
+    /// Where it is written down what happened.
+    pub audit: Audit,
     /// Order among providers of equal priority for models that match a pattern.
     pub strategies: BTreeMap<String, Strategy>,
     /// The file that it was read from, if there is one.
@@ -421,6 +425,7 @@ impl Default for Config {
             pools: Vec::new(),
             run_time_pools: RunTimePools::default(),
             budget: Budget::default(),
+            audit: Audit::default(),
             strategies: BTreeMap::new(),
             file: None,
             sources: Vec::new(),

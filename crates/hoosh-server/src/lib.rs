@@ -7,6 +7,7 @@ mod alerts;
 mod api;
 mod app;
 mod assembly;
+mod audit;
 mod books;
 pub mod cli;
 pub mod config;

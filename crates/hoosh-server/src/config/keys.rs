@@ -10,6 +10,8 @@ use hoosh_core::limits;
 use hoosh_providers::PRESETS;
 use hoosh_router::Strategy;
 
+use super::audit;
+
 /// One key.
 #[derive(Debug)]
 pub(crate) struct Key {
@@ -90,6 +92,8 @@ pub(crate) enum Kind {
     TimeZone,
     /// A list of percents.
     Percents,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
     /// A kind of provider.
     ProviderType,
 }
@@ -126,6 +130,9 @@ pub(crate) struct Legacy {
 
 /// The variable that holds the pepper of API keys.
 pub(crate) const PEPPER_VARIABLE: &str = "HOOSH_KEY_PEPPER";
+
+/// The variable that holds the keys of the audit log.
+pub(crate) const AUDIT_KEY_VARIABLE: &str = "HOOSH_AUDIT_KEY";
 
 /// Longest time that a key takes: a day.
 pub(crate) const SECONDS_MAX: u64 = 86_400;
@@ -608,6 +615,95 @@ pub(crate) const KEYS: &[Key] = &[
               HMAC-SHA-256 of the body.",
     },
     Key {
+        path: "audit.enabled",
+        kind: Kind::Switch,
+        default: Fallback::Switch(false),
+        doc: "Whether each call is written into a log that shows later whether it was changed.",
+    },
+    Key {
+        path: "audit.folder",
+        kind: Kind::Path,
+        default: Fallback::Text("hoosh-audit"),
+        doc: "The folder of that log. One process may write to it.",
+    },
+    Key {
+        path: "audit.key_file",
+        kind: Kind::Path,
+        default: Fallback::Text("hoosh-audit.key"),
+        doc: "The file of its keys, the one in use last; made with one where there is none, for its owner only. The variable \
+              `HOOSH_AUDIT_KEY` holds them instead. Whoever has them can write the log anew: keep them, and the checkpoints, \
+              apart from it.",
+    },
+    Key {
+        path: "audit.fsync",
+        kind: Kind::OneOf(audit::FSYNC),
+        default: Fallback::Text("batch"),
+        doc: "When a record outlives a loss of power: `always` before its call's answer ends, `batch` within 5 ms or as soon as \
+              the disk can, `never` when the system gets to it and at each checkpoint.",
+    },
+    Key {
+        path: "audit.on_full",
+        kind: Kind::OneOf(audit::ON_FULL),
+        default: Fallback::Text("wait"),
+        doc: "What a call does when 65,536 are under way or wait to be written down: `wait`, or be `refuse`d with 503.",
+    },
+    Key {
+        path: "audit.on_error",
+        kind: Kind::OneOf(audit::ON_ERROR),
+        default: Fallback::Text("refuse"),
+        doc: "What happens while nothing can be written: calls are `refuse`d with 503, or `continue`, and of those beyond 65,536 it is \
+              written later how many there were.",
+    },
+    Key {
+        path: "audit.checkpoint_records",
+        kind: Kind::Whole { min: 1, max: limits::AUDIT_CHECKPOINT_RECORDS_MAX as u64 },
+        default: Fallback::Whole(limits::AUDIT_CHECKPOINT_RECORDS as u64),
+        doc: "Records after which it is signed how far the log has come.",
+    },
+    Key {
+        path: "audit.checkpoint_secs",
+        kind: Kind::Seconds { zero: false },
+        default: Fallback::Time(limits::AUDIT_CHECKPOINT_INTERVAL),
+        doc: "Longest time until a record is covered by such a checkpoint.",
+    },
+    Key {
+        path: "audit.checkpoint_folder",
+        kind: Kind::Path,
+        default: Fallback::Open("none"),
+        doc: "Another folder that checkpoints are written to: where those who could cut the log off cannot.",
+    },
+    Key {
+        path: "audit.checkpoint_stdout",
+        kind: Kind::Switch,
+        default: Fallback::Switch(false),
+        doc: "Whether checkpoints are printed to standard output too, a line of JSON each.",
+    },
+    Key {
+        path: "audit.checkpoint_webhook",
+        kind: Kind::Url,
+        default: Fallback::Open("none"),
+        doc: "Where each checkpoint is sent to as well, as the body of a `POST`; tried three times.",
+    },
+    Key {
+        path: "audit.segment_bytes",
+        kind: Kind::Whole { min: 64 << 10, max: limits::AUDIT_SEGMENT_BYTES_MAX },
+        default: Fallback::Whole(limits::AUDIT_SEGMENT_BYTES),
+        doc: "Size from which on the log goes on in another file, as it does each midnight (UTC). The last is read at a start.",
+    },
+    Key {
+        path: "audit.keep_days",
+        kind: Kind::Whole { min: 0, max: 36_500 },
+        default: Fallback::Whole(0),
+        doc: "Days after which a file of the log is moved to `archive` in the folder, from where it may be taken away. 0: never.",
+    },
+    Key {
+        path: "audit.texts",
+        kind: Kind::Patterns,
+        default: Fallback::Empty,
+        doc: "Models, as they are asked for, whose calls' requests and answers are kept beside the log; of the others it has salted \
+              digests alone. `hoosh audit erase` erases them.",
+    },
+    Key {
         path: "pools[].name",
         kind: Kind::Pool,
         default: Fallback::Required,
@@ -1016,7 +1112,8 @@ pub(crate) const LEGACY: &[Legacy] = &[
     Legacy { path: "budgets", note: "write them as [[pools]]" },
     Legacy { path: "whisper", note: "" },
     Legacy { path: "tts", note: "" },
-    Legacy { path: "audit", note: "no audit log is written" },
+    Legacy { path: "audit.signing_key", note: "the keys are in `audit.key_file`" },
+    Legacy { path: "audit.max_entries", note: "`audit.keep_days` is the bound" },
     Legacy { path: "telemetry", note: "" },
     Legacy { path: "context", note: "" },
     Legacy { path: "retry", note: "" },
@@ -1043,6 +1140,7 @@ pub(crate) const SECTIONS: &[&str] = &[
     "auth",
     "limits",
     "budget",
+    "audit",
     "pools",
     "aliases",
     "groups",
@@ -1112,6 +1210,7 @@ impl Kind {
             Self::Dollars => "US dollars such as \"25\" or \"0.5\"".to_owned(),
             Self::TimeZone => "a time zone such as \"Europe/Berlin\" or \"UTC\"".to_owned(),
             Self::Percents => "a list of whole numbers from 1 to 255".to_owned(),
+            Self::OneOf(words) => format!("`{}`", words.join("` or `")),
             Self::Compress => "a list of `whitespace`, `duplicates` and `stale_tool_results`".to_owned(),
             Self::ProviderType => "a provider type such as \"ollama\"".to_owned(),
         }
@@ -1161,6 +1260,7 @@ pub(crate) fn markdown() -> String {
         ("[auth]", "auth"),
         ("[limits]", "limits"),
         ("[budget]", "budget"),
+        ("[audit]", "audit"),
         ("[[pools]]", "pools[]"),
         ("[aliases]", "aliases"),
         ("[[groups]]", "groups[]"),

@@ -50,7 +50,7 @@ impl Layers {
         if let Some(file) = &mut file {
             check_shapes(file, faults);
         }
-        let sections = ["server", "routing", "cache", "costs", "auth", "limits", "budget"];
+        let sections = ["server", "routing", "cache", "costs", "auth", "limits", "budget", "audit"];
         let defaults =
             sections.map(|section| (section.to_owned(), Value::from(keys::defaults(section)))).into_iter();
         let mut figment = Figment::from(Layer { name: DEFAULTS, values: defaults.collect() });
@@ -87,7 +87,9 @@ impl Layers {
 
 /// Takes out what is no section but is called like one, before a layer above it hides that.
 fn check_shapes(file: &mut File, faults: &mut Vec<Fault>) {
-    for name in ["server", "routing", "cache", "costs", "auth", "limits", "budget", "aliases", "strategies"] {
+    for name in
+        ["server", "routing", "cache", "costs", "auth", "limits", "budget", "audit", "aliases", "strategies"]
+    {
         if let Some(value) = file.values.get(name).filter(|value| value.as_dict().is_none()) {
             let problem = format!("expected a section [{name}], found {}", type_name(value));
             faults.push(Fault::new(file.place(name), name, problem));
@@ -121,11 +123,12 @@ fn environment(env: &Environment, faults: &mut Vec<Fault>) -> Dict {
                 section.insert(key, Value::from(value));
             }
         } else {
-            let variables: Vec<String> = ["server", "routing", "cache", "costs", "auth", "limits", "budget"]
-                .into_iter()
-                .flat_map(keys::rows)
-                .map(|(_, key)| variable(key.path))
-                .collect();
+            let variables: Vec<String> =
+                ["server", "routing", "cache", "costs", "auth", "limits", "budget", "audit"]
+                    .into_iter()
+                    .flat_map(keys::rows)
+                    .map(|(_, key)| variable(key.path))
+                    .collect();
             let meant = nearest(name, variables.iter().map(String::as_str)).map(str::to_owned);
             let fault = Fault::new(Place::Variable(name.to_owned()), "", "there is no such setting");
             faults.push(fault.meaning(meant));

@@ -209,6 +209,10 @@ impl<'a> Reader<'a> {
                 let percent = |reader: &mut Self, at: &At, value| reader.whole(at, value, 1, 255);
                 self.list(&at, value, percent).map(Setting::Numbers)
             }
+            Kind::OneOf(words) => {
+                let known = |text: String| words.contains(&text.as_str()).then_some(text);
+                self.parsed(&at, value, known).map(Setting::Text)
+            }
             Kind::ProviderType => self.provider_type(&at, value).map(Setting::ProviderType),
         }
     }

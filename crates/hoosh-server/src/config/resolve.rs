@@ -31,7 +31,7 @@ use super::warm::{self, Warm};
 use crate::alerts;
 
 use super::{
-    AlertHook, Auth, Budget, Cache, Config, Costs, Environment, Flags, JwtAuth, KeysFile, LedgerPlace,
+    AlertHook, Audit, Auth, Budget, Cache, Config, Costs, Environment, Flags, JwtAuth, KeysFile, LedgerPlace,
     LoadOptions, ModelGroup, Provider, Routing, Server, keys, provider_path,
 };
 
@@ -164,6 +164,7 @@ impl Reader<'_> {
                 "rows of calls are kept in a file: name one as `ledger`, which is `memory`",
             );
         }
+        let audit = Audit::read(self.section("audit", "audit", values("audit")), self.env);
         let limits_section = self.section("limits", "limits", values("limits"));
         let aliases = self.section("aliases", "aliases", values("aliases"));
         let strategies = self.section("strategies", "strategies", values("strategies"));
@@ -234,6 +235,7 @@ impl Reader<'_> {
             pools,
             run_time_pools: RunTimePools::default(),
             budget,
+            audit,
             strategies: strategies.into_strategies().collect(),
             discover,
             file: None,

@@ -9,6 +9,7 @@ use hoosh_budget::{TokenPool, Window};
 use hoosh_core::ContextRule;
 use hoosh_providers::preset;
 
+use super::audit::Shown;
 use super::file::join;
 use super::prices;
 use super::{Config, LedgerPlace, ModelGroup, Place, Provider};
@@ -174,6 +175,16 @@ fn page(config: &Config) -> Page<'_> {
     page.key("budget", "log", &config.budget.log.to_string());
     let days = config.budget.keep.unwrap_or_default().as_secs() / 86_400;
     page.key("budget", "keep_days", &days.to_string());
+    page.section("[audit]");
+    for (key, value) in config.audit.shown() {
+        let value = match value {
+            Shown::Text(text) => string(&text),
+            Shown::Plain(text) => text,
+            Shown::Time(time) => seconds(time),
+            Shown::List(texts) => list(&texts),
+        };
+        page.key("audit", key, &value);
+    }
     for (index, pool) in config.pools.iter().enumerate() {
         page.section("[[pools]]");
         page.pool(&format!("pools[{index}]"), pool);

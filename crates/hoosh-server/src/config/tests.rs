@@ -653,6 +653,7 @@ fn a_file_of_1_3_loads_with_one_warning_for_each_thing_not_acted_on() {
     let names: Vec<_> = config.providers.iter().map(|provider| (provider.name(), provider.enabled)).collect();
     assert_eq!(names, [("ollama", true), ("openai", true), ("llamacpp", false)]);
     assert_eq!(config.server.strategy, Strategy::LowestLatency);
+    assert!(config.audit.enabled);
     let not_yet = "is read but this version does not act on it yet";
     assert_eq!(
         config.warnings,
@@ -667,7 +668,7 @@ fn a_file_of_1_3_loads_with_one_warning_for_each_thing_not_acted_on() {
                 .to_owned(),
             format!("hoosh.toml:36: section [[budgets]] {not_yet}: write them as [[pools]]"),
             format!("hoosh.toml:40: section [whisper] {not_yet}"),
-            format!("hoosh.toml:46: section [audit] {not_yet}: no audit log is written"),
+            format!("hoosh.toml:48: `audit.signing_key` {not_yet}: the keys are in `audit.key_file`"),
         ]
     );
 }
