@@ -71,7 +71,9 @@ pub use checkpoint::{Checkpoint, InvalidCheckpoint};
 pub use entry::{CallEntry, Content, Entry, EventEntry, LegEntry, NUMBER_MAX, Outcome};
 pub use folder::OpenError;
 pub use key::{AuditKey, InvalidPublicKey, KeyError, KeyId, KeyRing, PublicKey};
-pub use log::{AppendError, AuditLog, Fsync, Head, OnCheckpoint, OnError, OnFull, Options, Slot, Status};
+pub use log::{
+    AppendError, AuditLog, Fsync, Head, OnCheckpoint, OnError, OnFull, Options, Slot, Status, Written,
+};
 pub use prove::{InvalidProof, NotProven, Proof, prove};
 pub use query::{Filter, Page, QueryError, Seen, page, scan};
 pub use sink::{MemorySink, Sink};

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -104,6 +106,11 @@ pub struct Slot {
     /// `None`: there is no room, and calls go on without.
     permit: Option<OwnedSemaphorePermit>,
 }
+
+/// A wait for a record to be written: it gives the record's sequence when it is as durable as [`Fsync`] says.
+#[derive(Debug)]
+#[must_use = "it is written anyhow; this only waits for it"]
+pub struct Written(oneshot::Receiver<Result<u64, String>>);
 
 /// Why nothing is written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -438,14 +445,10 @@ impl Slot {
     /// # Cancel safety
     ///
     /// It is handed over when this is called, and written also if nobody waits for it.
-    pub fn close_durably(
-        self,
-        entry: Entry,
-        aside: Option<Aside>,
-    ) -> impl Future<Output = Result<u64, AppendError>> + Send + use<> {
+    pub fn close_durably(self, entry: Entry, aside: Option<Aside>) -> Written {
         let (done, told) = oneshot::channel();
         self.hand_over(entry, aside, Some(done));
-        async move { told.await.map_err(|_| AppendError::Closed)?.map_err(AppendError::Failing) }
+        Written(told)
     }
 
     fn hand_over(self, entry: Entry, aside: Option<Aside>, done: Option<crate::writer::Done>) {
@@ -457,6 +460,17 @@ impl Slot {
         }
         let moment = shared.moment();
         shared.hand_over(Work::Append(Append { entry, aside, moment, done, slot }));
+    }
+}
+
+impl Future for Written {
+    type Output = Result<u64, AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|told| match told {
+            Ok(told) => told.map_err(AppendError::Failing),
+            Err(oneshot::Canceled) => Err(AppendError::Closed),
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use http::HeaderMap;
 
 use crate::failure::{FailureKind, Fault, FidelityNote, Retry, UpstreamFailure};
 use crate::json::FieldError;
+use crate::limits;
 
 /// Why a call has no answer. The `Display` is the whole truth for a log; [`Problem`] is what the caller is told.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -48,6 +49,9 @@ pub enum HooshError {
         /// When it may be enough again. `None`: never, as it stands.
         after: Option<Duration>,
     },
+    /// It cannot be written down that the call was made, and none is to be made without.
+    #[error("the audit log takes no record now: {0}")]
+    Unrecorded(String),
     /// The call's time ran out before anybody answered.
     #[error("no answer within {} s", .0.as_secs_f32())]
     Deadline(Duration),
@@ -244,6 +248,15 @@ impl From<&HooshError> for Problem {
             HooshError::Exhausted { reason, after } => Self {
                 retry_after: *after,
                 ..Self::new(ProblemKind::RateLimited, "insufficient_quota", reason.clone())
+            },
+            // What is wrong with the disk is for whoever runs it, and in the log.
+            HooshError::Unrecorded(_) => Self {
+                retry_after: Some(limits::AUDIT_RETRY_MAX),
+                ..Self::new(
+                    ProblemKind::Unavailable,
+                    "audit_unavailable",
+                    "this gateway answers no call that it cannot write down, and cannot write now; try again later",
+                )
             },
             HooshError::Deadline(limit) => Self::new(
                 ProblemKind::Timeout,

@@ -730,3 +730,6 @@ pub const AUDIT_PAGE_SCAN_MAX: usize = 200_000;
 
 /// How much of a log is read at once from its end: 64 KiB, some hundred records.
 pub const AUDIT_READ_BYTES: usize = 64 << 10;
+
+/// Longest answer whose text is kept beside the log, where texts are: 16 MiB, longer than any that a model writes.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 16 << 20;

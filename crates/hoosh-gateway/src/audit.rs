@@ -9,12 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use hoosh_audit::{
-    AppendError, Aside, AuditLog, CallEntry, ContentDigest, Entry, Fsync, LegEntry, Salt, Slot,
+    AppendError, Aside, AuditLog, CallEntry, ContentDigest, Entry, Fsync, LegEntry, Salt, Slot, Written,
 };
+use hoosh_core::pattern::Index;
 use hoosh_core::{HooshError, Problem, ProblemKind, limits};
-use hoosh_router::Pattern;
 use tokio::time::Instant;
 
 use crate::call::{Call, RequestId};
@@ -25,7 +24,7 @@ use crate::settle::{CallRecord, Outcome};
 pub struct Audit {
     log: Arc<AuditLog>,
     /// Models whose calls' texts are kept.
-    texts: Vec<Pattern>,
+    texts: Option<Arc<Index<()>>>,
     /// The configuration that calls are answered by.
     config: Option<String>,
     waits: bool,
@@ -37,7 +36,7 @@ pub struct Trail(Arc<Shared>);
 
 struct Shared {
     open: Mutex<Option<Open>>,
-    texts: Vec<Pattern>,
+    texts: Option<Arc<Index<()>>>,
     waits: bool,
 }
 
@@ -71,13 +70,14 @@ pub enum TrailKind {
 impl Audit {
     /// Writes to this log.
     pub fn new(log: Arc<AuditLog>, fsync: Fsync) -> Self {
-        Self { log, texts: Vec::new(), config: None, waits: fsync == Fsync::Always }
+        Self { log, texts: None, config: None, waits: fsync == Fsync::Always }
     }
 
     /// Keeps the texts of calls that ask for these models beside the log.
     #[must_use]
-    pub fn texts(mut self, models: Vec<Pattern>) -> Self {
-        self.texts = models;
+    pub fn texts<'a>(mut self, models: impl IntoIterator<Item = &'a str>) -> Self {
+        let models: Vec<_> = models.into_iter().map(|pattern| (pattern, ())).collect();
+        self.texts = (!models.is_empty()).then(|| Arc::new(Index::new(models)));
         self
     }
 
@@ -174,15 +174,14 @@ impl Trail {
     }
 
     /// The same. Where an answer must not end before its record is where it outlives the process, what to wait for.
-    pub(crate) fn close_durably(&self) -> Option<BoxFuture<'static, Result<(), String>>> {
+    pub(crate) fn close_durably(&self) -> Option<Written> {
         let open = self.lock().take()?;
         let (slot, entry, aside) = open.finish();
         if !self.0.waits {
             slot.close(entry, Some(aside));
             return None;
         }
-        let written = slot.close_durably(entry, Some(aside));
-        Some(Box::pin(async move { written.await.map(drop).map_err(|error| error.to_string()) }))
+        Some(slot.close_durably(entry, Some(aside)))
     }
 
     /// Whether an answer must not end before its record is where it outlives the process.
@@ -194,7 +193,10 @@ impl Trail {
     pub(crate) fn asks(&self, call: &Call) {
         let text = |text: &str| Some(text.to_owned());
         let model = &call.head.model;
-        let is_kept = self.0.texts.iter().any(|pattern| pattern.matches(model));
+        let mut is_kept = false;
+        if let Some(models) = &self.0.texts {
+            models.find(model, |_, ()| is_kept = true);
+        }
         self.with(|open| {
             let entry = &mut open.entry;
             call.caller.as_str().clone_into(&mut entry.caller);
@@ -221,7 +223,7 @@ impl Trail {
     }
 
     /// How the call ended. What comes after that is no more than the status.
-    pub(crate) fn settled(&self, record: &CallRecord, pools: Vec<String>) {
+    pub(crate) fn settled(&self, record: &CallRecord) {
         self.with(|open| {
             open.is_settled = true;
             let entry = &mut open.entry;
@@ -231,7 +233,6 @@ impl Trail {
             entry.provider.clone_from(&record.provider);
             entry.model.clone_from(&record.model_used);
             entry.usage = record.usage.filter(|_| !record.cache.is_again());
-            entry.pools = pools;
             entry.decision = (record.attempts > 0).then(|| record.id.as_str().to_owned());
             if let Some(cache) = record.cache.as_str() {
                 entry.detail.insert("cache".to_owned(), cache.to_owned());
@@ -244,7 +245,7 @@ impl Trail {
                 tokens: leg.usage.map(|usage| usage.total()),
             });
             entry.legs = legs.collect();
-            if matches!(record.outcome, Outcome::Answered) {
+            if matches!(record.outcome, Outcome::Answered | Outcome::Cut) {
                 entry.status = Some(200);
             }
         });
@@ -285,9 +286,12 @@ impl Open {
         entry.duration_ms = millis(start.elapsed());
         entry.answer = answer.map(ContentDigest::finish).filter(|content| content.bytes > 0);
         // An answer that was not kept as a whole is none whose digest it has.
-        let whole = |kept: &Vec<u8>| entry.answer.as_ref().is_some_and(|content| content.bytes == kept.len() as u64);
+        let whole =
+            |kept: &Vec<u8>| entry.answer.as_ref().is_some_and(|content| content.bytes == kept.len() as u64);
         let (request, answer) = match texts {
-            Some((request, kept)) => (Some(request), whole(&kept).then(|| String::from_utf8(kept).ok()).flatten()),
+            Some((request, kept)) => {
+                (Some(request), whole(&kept).then(|| String::from_utf8(kept).ok()).flatten())
+            }
             None => (None, None),
         };
         let entry = match kind {
@@ -314,6 +318,8 @@ fn outcome(outcome: &Outcome) -> (hoosh_audit::Outcome, Option<String>) {
             (outcome_of_error(error, &problem), Some(problem.code.into_owned()))
         }
         Outcome::Truncated(failure) => (Written::Truncated, Some(failure.kind.as_str().to_owned())),
+        // The answer is whole as far as its caller is concerned: as long as it may be.
+        Outcome::Cut => (Written::Answered, Some("budget".to_owned())),
         Outcome::Cancelled => (Written::Cancelled, None),
         Outcome::Stopped => (Written::Cancelled, Some("gateway_stopped".to_owned())),
     }

@@ -18,6 +18,7 @@ use http::HeaderMap;
 use memchr::memmem::{self, Finder};
 use uuid::Uuid;
 
+use crate::audit::Trail;
 use crate::budget;
 use crate::cache::CacheControl;
 use crate::count;
@@ -61,6 +62,8 @@ pub struct Call {
     pub place: Option<Arc<PlaceInLine>>,
     /// Set by whoever drops it since the gateway stops; `None`: who drops it has lost its client.
     pub stop: Option<Arc<StopMark>>,
+    /// Its record in the audit log, opened by whoever took it in; `None`: the gateway opens one, if there is a log.
+    pub trail: Option<Trail>,
     /// What its caller wants of the cache.
     pub cache: CacheControl,
     /// What is done where its prompt is too long; `None`: what the route says.
@@ -142,6 +145,7 @@ impl Call {
             tier: Tier::default(),
             place: None,
             stop: None,
+            trail: None,
             cache: CacheControl::ANY,
             context: None,
             is_for_cache: false,

@@ -485,6 +485,7 @@ fn word(error: &HooshError) -> &'static str {
         HooshError::Upstream(failures) => failures.last().map_or("no_candidate", |last| last.kind.as_str()),
         HooshError::Exhausted { .. } => "exhausted",
         HooshError::Deadline(_) => "deadline",
+        HooshError::Unrecorded(_) => "unrecorded",
     }
 }
 

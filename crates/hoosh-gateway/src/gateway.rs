@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
+use hoosh_budget::TokenBudget;
 use hoosh_budget::rate::{Limits, RateLimits};
-use hoosh_budget::{LedgerFault, TokenBudget};
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{
     ContextPolicy, ContextWish, FailureKind, Fidelity, FidelityNote, HooshError, LlmProvider, ModelInfo,
@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::admission::{self, Admissions, Share};
 use crate::asking::Asking;
+use crate::audit::{Audit, TrailKind};
 use crate::budget;
 use crate::cache::{CacheUse, Embedding, Found, Looked, ResponseCache};
 use crate::call::Call;
@@ -38,7 +39,7 @@ use crate::pricing::Pricing;
 use crate::reply::{Reply, ReplyBody, ReplyHead, ReplyStream};
 use crate::responses::Responses;
 use crate::retries::Retries;
-use crate::settle::{Observer, Outcome, Settlement, Tally};
+use crate::settle::{Kept as Recorded, Observer, Outcome, Settlement, Tally};
 
 /// A gateway: everything between a request's bytes and an answer's, but for HTTP.
 pub struct Gateway {
@@ -66,6 +67,8 @@ pub struct Gateway {
     budget: Option<TokenBudget>,
     /// Where calls are written down that nothing holds to a budget; `None`: nowhere.
     usage_log: Option<TokenBudget>,
+    /// Where calls are written down so that nobody can change it unseen; `None`: nowhere.
+    audit: Option<Arc<Audit>>,
     /// Which configuration this is, in the decisions.
     configuration: Option<Arc<str>>,
     /// Whether it has more to say against a candidate than a query can, for some calls at least.
@@ -145,6 +148,7 @@ pub struct GatewayBuilder {
     decisions: Arc<Decisions>,
     budget: Option<TokenBudget>,
     usage_log: Option<TokenBudget>,
+    audit: Option<Arc<Audit>>,
     configuration: Option<Arc<str>>,
     kept: Kept,
 }
@@ -190,6 +194,7 @@ impl Gateway {
             decisions: Arc::default(),
             budget: None,
             usage_log: None,
+            audit: None,
             configuration: None,
             kept: Kept::default(),
         }
@@ -206,6 +211,12 @@ impl Gateway {
     ///
     /// Dropping the future, or a streamed answer, cancels the call at the provider and tells the observers so.
     pub async fn call(&self, mut call: Call) -> Result<Reply, HooshError> {
+        if let (Some(audit), None) = (&self.audit, &call.trail) {
+            call.trail = Some(audit.open(&call.id, TrailKind::Call).await?);
+        }
+        if let Some(trail) = &call.trail {
+            trail.asks(&call);
+        }
         call.recall(&self.responses);
         let mut settlement = Settlement::open(&call, Arc::clone(&self.observers), Arc::clone(&self.pricing));
         settlement.booked_in(self.budget.as_ref().or(self.usage_log.as_ref()));
@@ -214,10 +225,8 @@ impl Gateway {
                 let dialect = call.dialect;
                 let continuation = by.map(|by| self.continuation(call, by));
                 let (reply, kept) = settle(answer, head, held, dialect, settlement, continuation);
-                if let Some(kept) = kept
-                    && let Err(fault) = kept.await
-                {
-                    tracing::error!(id = %reply.head.request_id, %fault, "an answer goes out before it is kept that it was booked");
+                if let Some(kept) = kept {
+                    kept.await?;
                 }
                 Ok(reply)
             }
@@ -756,6 +765,11 @@ impl Gateway {
         self.cache.as_ref()
     }
 
+    /// Where calls are written down, if they are.
+    pub fn audit(&self) -> Option<&Arc<Audit>> {
+        self.audit.as_ref()
+    }
+
     /// The router, with its providers and routes.
     pub fn router(&self) -> &Router {
         &self.router
@@ -820,7 +834,7 @@ fn settle(
     dialect: Dialect,
     mut settlement: Settlement,
     continuation: Option<Box<Continuation>>,
-) -> (Reply, Option<Wait>) {
+) -> (Reply, Option<Recorded>) {
     let mut kept = None;
     let body = match answer.body {
         AnswerBody::Full { body, usage } => {
@@ -843,9 +857,6 @@ fn settle(
     };
     (Reply { head, body }, kept)
 }
-
-/// A wait for what is booked to be kept.
-type Wait = hoosh_budget::Answer<'static, Result<(), LedgerFault>>;
 
 // === impl Edits ===
 
@@ -1008,6 +1019,14 @@ impl GatewayBuilder {
         self
     }
 
+    /// Writes each call down in an audit log: one record, also of calls that fail, or whose client leaves. Whoever takes requests in opens
+    /// it ([`Call::trail`]), so that those which never become a call have one too. Default: nothing is written down.
+    #[must_use]
+    pub fn audit(mut self, audit: Arc<Audit>) -> Self {
+        self.audit = Some(audit);
+        self
+    }
+
     /// Where decisions are kept. Default: a place of its own.
     #[must_use]
     pub fn decisions(mut self, decisions: Arc<Decisions>) -> Self {
@@ -1049,6 +1068,7 @@ impl GatewayBuilder {
             decisions: self.decisions,
             budget: self.budget,
             usage_log: self.usage_log,
+            audit: self.audit,
             configuration: self.configuration,
             objects: self.fidelity == Fidelity::Strict || router.table().objects(),
             router,

@@ -24,6 +24,7 @@
 
 mod admission;
 mod asking;
+mod audit;
 mod budget;
 mod cache;
 mod call;
@@ -45,6 +46,7 @@ mod responses;
 mod retries;
 mod settle;
 
+pub use audit::{Audit, Trail, TrailKind};
 pub use budget::refused as refused_by_pools;
 pub use cache::{
     CacheControl, CacheSettings, CacheStats, CacheUse, ResponseCache, SemanticSettings, Similarity,

@@ -9,10 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
-use hoosh_budget::LedgerFault;
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{
-    FidelityNote, NanoUsd, Problem, ProblemKind, Provenance, Retry, UpstreamFailure, Usage, limits,
+    FidelityNote, HooshError, NanoUsd, Problem, ProblemKind, Provenance, Retry, UpstreamFailure, Usage,
+    limits,
 };
 use http::HeaderMap;
 
@@ -24,7 +24,7 @@ use crate::continuation::{Continuation, Continued};
 use crate::count;
 use crate::gateway::Held;
 use crate::lane::{Lane, Rest};
-use crate::settle::{Outcome, Settlement};
+use crate::settle::{Kept, Outcome, Settlement};
 
 /// An answer.
 #[derive(Debug)]
@@ -97,9 +97,6 @@ pub struct ReplyStream {
     /// What is done when it breaks, where the route wants it gone on with.
     recovery: Option<Recovery>,
 }
-
-/// A wait for what is booked to be kept.
-type Kept = BoxFuture<'static, Result<(), LedgerFault>>;
 
 /// What a ledger does for a stream that goes on.
 enum Holding {
@@ -217,8 +214,10 @@ impl ReplyStream {
         }
         self.recovery = None;
         self.release(None);
+        let out = Bytes::from(out);
+        self.settlement.give(&out);
         self.settlement.settle(Outcome::Cut);
-        out.into()
+        out
     }
 
     /// The last bytes, once all that is booked is kept where it must be before they go out.
@@ -226,11 +225,22 @@ impl ReplyStream {
         match self.settlement.kept() {
             None => Some(bytes),
             Some(kept) => {
-                self.keeping = Some(Box::pin(kept));
+                self.keeping = Some(kept);
                 self.last = Some(bytes);
                 None
             }
         }
+    }
+
+    /// The last bytes where the others must not go out: an error event in their place.
+    fn unkept(&mut self, error: &HooshError) -> Bytes {
+        self.is_broken = true;
+        self.last = None;
+        let mut out = Vec::with_capacity(256);
+        if let Some(mut lane) = self.lane.take() {
+            lane.write_problem(&Problem::from(error), &mut out);
+        }
+        out.into()
     }
 
     /// These bytes, unless they may be the last and all that is booked has to be kept before those go out.
@@ -350,10 +360,12 @@ impl Stream for ReplyStream {
         let this = &mut *self;
         loop {
             if let Some(keeping) = &mut this.keeping {
-                if let Err(fault) = ready!(keeping.as_mut().poll(cx)) {
-                    tracing::error!(%fault, "an answer ends before it is kept that it was booked");
-                }
+                let kept = ready!(keeping.as_mut().poll(cx));
                 this.keeping = None;
+                if let Err(error) = kept {
+                    tracing::error!(%error, "an answer is broken off, since there is no record of it");
+                    return Poll::Ready(Some(this.unkept(&error)));
+                }
                 if let Some(last) = this.last.take().filter(|last| !last.is_empty()) {
                     return Poll::Ready(Some(last));
                 }

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hoosh_budget::{Answer, LedgerFault, TokenBudget};
+use futures_util::future::BoxFuture;
+use hoosh_audit::Written;
+use hoosh_budget::TokenBudget;
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{
     FailureKind, FidelityNote, HooshError, LlmProvider, NanoUsd, Provenance, ServiceTier, UpstreamFailure,
@@ -15,6 +17,7 @@ use hoosh_router::{Candidate, LetGo};
 use tokio::time::Instant;
 
 use crate::admission::{RATE_LIMITED, Shares};
+use crate::audit::Trail;
 use crate::budget;
 use crate::cache::{CacheUse, Found, Keeping};
 use crate::call::{Call, CallerId, RequestId};
@@ -160,6 +163,9 @@ pub(crate) struct Settlement {
     reservation: Option<budget::Held>,
     /// Whether it is the gateway that drops it.
     stop: Option<Arc<StopMark>>,
+    /// Its record in the audit log, and a wait for that where an answer's end has to.
+    trail: Option<Trail>,
+    recorded: Option<Written>,
     /// Its part in the rate limits of its caller and of who answers.
     pub(crate) shares: Shares,
 }
@@ -172,6 +178,9 @@ pub(crate) struct Tally {
     /// Those that gave nothing, and what they read.
     given_up: Mutex<Vec<(Candidate, Usage)>>,
 }
+
+/// A wait for what is booked and recorded of a call to be kept. An error: its answer must not end as if it were.
+pub(crate) type Kept = BoxFuture<'static, Result<(), HooshError>>;
 
 // === impl FailedAttempt ===
 
@@ -287,6 +296,8 @@ impl Settlement {
             asked: AtomicUsize::new(0),
             tally: None,
             stop: call.stop.clone(),
+            trail: call.trail.clone(),
+            recorded: None,
         }
     }
 
@@ -317,12 +328,30 @@ impl Settlement {
 
     /// Whether an answer has to wait for what is booked to be kept.
     pub(crate) fn is_strict(&self) -> bool {
-        self.budget.as_ref().is_some_and(|budget| budget.ledger().is_strict())
+        let is_recorded = self.trail.as_ref().is_some_and(Trail::waits);
+        is_recorded || self.budget.as_ref().is_some_and(|budget| budget.ledger().is_strict())
     }
 
     /// Where it is booked an answer may have to wait for that: answers when all that is booked so far is kept. `None`: it need not.
-    pub(crate) fn kept(&self) -> Option<Answer<'static, Result<(), LedgerFault>>> {
-        self.budget.as_ref()?.ledger().kept()
+    pub(crate) fn kept(&mut self) -> Option<Kept> {
+        let booked = self.budget.as_ref().and_then(|budget| budget.ledger().kept());
+        let recorded = self.recorded.take();
+        if booked.is_none() && recorded.is_none() {
+            return None;
+        }
+        Some(Box::pin(async move {
+            if let Some(booked) = booked
+                && let Err(fault) = booked.await
+            {
+                tracing::error!(%fault, "an answer ends before it is kept that it was booked");
+            }
+            match recorded {
+                Some(recorded) => {
+                    recorded.await.map(drop).map_err(|error| HooshError::Unrecorded(error.to_string()))
+                }
+                None => Ok(()),
+            }
+        }))
     }
 
     /// How many candidates have been asked, for whoever asks one more.
@@ -383,6 +412,9 @@ impl Settlement {
     pub(crate) fn give(&mut self, bytes: &Bytes) {
         if let Some(keeping) = &mut self.keeping {
             keeping.take(bytes);
+        }
+        if let Some(trail) = &self.trail {
+            trail.gives(bytes);
         }
     }
 
@@ -494,6 +526,7 @@ impl Settlement {
             self.tell_unpriced(&record);
         }
         record.outcome = outcome;
+        self.record_it(&record);
         self.shares.settle(&record);
         if let Some(decision) = self.decision.take() {
             decision.end(record.outcome.as_str());
@@ -505,6 +538,19 @@ impl Settlement {
             budget::book(self.budget.as_ref(), self.reservation.take(), &record, self.known_cost(&record));
         }
         self.observers.iter().for_each(|observer| observer.call_settled(&record));
+    }
+
+    /// Puts it into the audit log. One that failed is not over before its caller is told so, nor one whose task panics: whoever takes
+    /// requests in knows with which status.
+    fn record_it(&mut self, record: &CallRecord) {
+        let Some(trail) = &self.trail else { return };
+        if std::thread::panicking() {
+            return;
+        }
+        trail.settled(record);
+        if !matches!(record.outcome, Outcome::Failed(_)) {
+            self.recorded = trail.close_durably();
+        }
     }
 
     /// What is known of what a call cost: a part whose price is not known counts at its usual price, or as nothing.
