@@ -366,6 +366,14 @@ impl AuditLog {
         told.await.map_err(|_| AppendError::Closed)?.map(Some).map_err(AppendError::Failing)
     }
 
+    /// The same without waiting for it, where nobody can.
+    pub fn rotate_soon(&self, keys: &KeyRing) {
+        if self.shared.state().head.key != *keys.current().id() {
+            let (done, _) = oneshot::channel();
+            self.shared.hand_over(Work::Rotate(Arc::clone(keys.current()), done));
+        }
+    }
+
     /// Erases the salts and texts of a call, and writes down that `by` had it done. Answers of which records; none: there were none.
     ///
     /// # Errors

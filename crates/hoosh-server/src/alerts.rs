@@ -58,7 +58,7 @@ pub(crate) async fn deliver(apps: watch::Receiver<Arc<App>>) {
 }
 
 /// Sends one, and again if that may help, at most so often.
-async fn send(web: &WebClient, hook: &AlertHook, alert: &Value) -> Result<(), WebError> {
+pub(crate) async fn send(web: &WebClient, hook: &AlertHook, alert: &Value) -> Result<(), WebError> {
     let body = Bytes::from(alert.to_string());
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -1,6 +1,7 @@
 //! The endpoints, each a function from a request to an answer.
 
 pub(crate) mod anthropic;
+pub(crate) mod audit;
 pub(crate) mod cache;
 mod call;
 pub(crate) mod decisions;
@@ -34,6 +35,9 @@ use crate::http::body::ResponseBody;
 pub(crate) fn metrics(app: &App) -> Response<ResponseBody> {
     if let Some(cache) = app.gateway.cache() {
         app.metrics.count_cache(&cache.stats());
+    }
+    if let Some(audit) = &app.audit {
+        app.metrics.count_audit(&audit.log.status());
     }
     let mut response = Response::new(ResponseBody::full(app.metrics.text(&app.config_hash)));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

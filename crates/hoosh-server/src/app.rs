@@ -11,6 +11,7 @@ use hoosh_gateway::{CallRecord, Gateway, Leg, Observer, Outcome};
 use crate::RunError;
 use crate::alerts::Alerts;
 use crate::assembly::{self, Before};
+use crate::audit::{self, OpenLog};
 use crate::books::Books;
 use crate::config::{Config, ModelGroup};
 use crate::http::auth::Keys;
@@ -32,6 +33,8 @@ pub(crate) struct App {
     /// has any.
     pub(crate) books: Option<Books>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Where it is written down what happens.
+    pub(crate) audit: Option<OpenLog>,
     /// What is told of the pools.
     pub(crate) alerts: Arc<Alerts>,
     pub(crate) keys: Keys,
@@ -102,6 +105,10 @@ impl App {
             }
             builder = builder.provider_limits(provider.name(), provider.limits.clone());
         }
+        let audit = audit::open(&config.audit, before.and_then(|app| app.audit.as_ref()))?;
+        if let Some(open) = &audit {
+            builder = builder.audit(Arc::new(open.calls(&config.hash())));
+        }
         let gateway = builder.build();
         alerts.tell(gateway.event_bus());
         Ok(Self {
@@ -111,6 +118,7 @@ impl App {
             probe: config.routing.probe,
             books,
             metrics,
+            audit,
             keys: Keys::new(&config.auth.tokens, &config.auth.admin_tokens, ring).signed(signed),
             cors: Cors::new(&config.server.cors_origins),
             routes,

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hoosh_audit::Entry;
 use hoosh_budget::keys::{FileStore, KeyError, KeyRecord, KeyStatus, Keyring, StoreError, WeakPepper};
 use hoosh_budget::rate::Limits;
 use hoosh_core::limits;
@@ -25,6 +26,7 @@ use tokio::time::sleep;
 pub(crate) use self::jwt::Signed;
 pub(crate) use self::order::{BadOrder, Order, Rotation};
 use crate::app::App;
+use crate::audit;
 use crate::config::{Auth, KeysFile};
 
 /// Why there are no keys.
@@ -96,6 +98,9 @@ pub(crate) async fn keep_up(apps: watch::Receiver<Arc<App>>) {
             Ok(changed) => {
                 if changed {
                     tracing::info!(target: "hoosh::keys", "keys were changed");
+                    if let Some(audit) = &apps.borrow().audit {
+                        audit.note(Entry::Key(audit::event("changed", "another process", [])));
+                    }
                 }
                 is_well = true;
             }

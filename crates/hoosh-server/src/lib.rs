@@ -31,6 +31,7 @@ use futures_util::{Stream, stream};
 use tokio::net::TcpListener;
 
 pub use self::assembly::AssemblyErrors;
+pub use self::audit::AuditError;
 pub use self::keys::KeysError;
 
 use self::app::App;
@@ -46,6 +47,9 @@ pub enum RunError {
     /// The ledger cannot be opened.
     #[error("[budget] ledger: {0}")]
     Ledger(#[from] hoosh_budget::OpenError),
+    /// The audit log cannot be opened.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The keys cannot be read.
     #[error(transparent)]
     Keys(#[from] KeysError),

@@ -70,6 +70,18 @@ impl Metrics {
             None,
             "Embeddings to find an answer by that did not come, or not in time".into(),
         );
+        for (name, what) in [
+            ("hoosh_audit_records_total", "Entries written into the audit log"),
+            ("hoosh_audit_lost_total", "Entries lost since nothing could be written and calls went on"),
+        ] {
+            recorder.describe_counter(name.into(), None, what.into());
+        }
+        for (name, what) in [
+            ("hoosh_audit_waiting", "Entries that wait to be written into the audit log"),
+            ("hoosh_audit_failing", "1 while nothing can be written into the audit log"),
+        ] {
+            recorder.describe_gauge(name.into(), None, what.into());
+        }
         let reloads = "hoosh_config_reloads_total";
         recorder.describe_counter(
             reloads.into(),
@@ -158,6 +170,21 @@ impl Metrics {
             ("hoosh_cache_bytes", stats.bytes),
         ] {
             self.recorder.register_gauge(&Key::from_name(name), &METADATA).set(size as f64);
+        }
+    }
+
+    /// Takes over what the audit log has counted itself.
+    pub(crate) fn count_audit(&self, status: &hoosh_audit::Status) {
+        for (name, count) in
+            [("hoosh_audit_records_total", status.written), ("hoosh_audit_lost_total", status.lost)]
+        {
+            self.recorder.register_counter(&Key::from_name(name), &METADATA).absolute(count);
+        }
+        let failing = if status.failing.is_some() { 1.0 } else { 0.0 };
+        for (name, value) in
+            [("hoosh_audit_waiting", status.waiting as f64), ("hoosh_audit_failing", failing)]
+        {
+            self.recorder.register_gauge(&Key::from_name(name), &METADATA).set(value);
         }
     }
 

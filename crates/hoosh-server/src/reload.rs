@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::{Stream, StreamExt};
+use hoosh_audit::Entry;
 use hoosh_core::limits;
 use hoosh_providers::ProviderSettings;
 use secrecy::{ExposeSecret, SecretString};
@@ -21,6 +22,7 @@ use tokio::time::sleep;
 
 use crate::app::App;
 use crate::assembly;
+use crate::audit;
 use crate::config::pools::{self, PoolChange, PoolRefusal};
 use crate::config::{
     Config, ConfigErrors, Fault, File, FileRead, LoadOptions, Place, ReloadMode, load, settle_routes,
@@ -258,6 +260,10 @@ fn changes(before: &Config, after: &Config) -> Vec<String> {
 impl Live {
     /// Begins with this snapshot. Without a source it stays.
     pub(crate) fn new(app: App, source: Option<Source>) -> Self {
+        if let Some(audit) = &app.audit {
+            let fields = [("config", app.config_hash.clone()), ("sources", app.config.sources.join(", "))];
+            audit.note(Entry::Config(audit::event("started", "start", fields)));
+        }
         let (begun, last) = (AtomicU64::new(0), Mutex::default());
         Self { app: watch::Sender::new(Arc::new(app)), source, begun, last }
     }
@@ -351,7 +357,24 @@ impl Live {
     }
 
     fn tell(&self, trigger: Trigger, outcome: &Result<Arc<Report>, Refused>) {
-        let (by, metrics) = (trigger.as_str(), Arc::clone(&self.app().metrics));
+        let (by, app) = (trigger.as_str(), self.app());
+        let metrics = &app.metrics;
+        if let Some(audit) = &app.audit {
+            audit.note(Entry::Config(match outcome {
+                Ok(report) => {
+                    let hashes = [("config", report.config.clone()), ("previous", report.previous.clone())];
+                    audit::event(
+                        "reloaded",
+                        by,
+                        hashes.into_iter().chain([("changed", report.changed.join(", "))]),
+                    )
+                }
+                Err(Refused::Off(why)) => audit::event("refused", by, [("why", (*why).to_owned())]),
+                Err(Refused::Faults(errors)) => {
+                    audit::event("refused", by, [("faults", errors.faults.len().to_string())])
+                }
+            }));
+        }
         match outcome {
             Ok(report) => {
                 metrics.count_reload(true);

@@ -78,6 +78,12 @@ pub(crate) enum Endpoint {
     PutPool,
     /// Ending a pool.
     RemovePool,
+    /// What was written down.
+    Audit,
+    /// How far that has come.
+    AuditHead,
+    /// Erasing what is kept of a call beside it.
+    EraseAudit,
     /// What happens, as it happens.
     Events,
     /// The list of models.
@@ -172,6 +178,9 @@ const TABLE: &[(Method, &str, Endpoint, Needs)] = &[
     (Method::POST, "/v1/admin/pools", Endpoint::DefinePool, Needs::Scope(Scope::Admin)),
     (Method::PUT, "/v1/admin/pools/{id}", Endpoint::PutPool, Needs::Scope(Scope::Admin)),
     (Method::DELETE, "/v1/admin/pools/{id}", Endpoint::RemovePool, Needs::Scope(Scope::Admin)),
+    (Method::GET, "/v1/audit", Endpoint::Audit, Needs::Scope(Scope::Admin)),
+    (Method::GET, "/v1/audit/head", Endpoint::AuditHead, Needs::Scope(Scope::Admin)),
+    (Method::DELETE, "/v1/audit/{id}", Endpoint::EraseAudit, Needs::Scope(Scope::Admin)),
     (Method::GET, "/v1/events", Endpoint::Events, Needs::Scope(Scope::Admin)),
 ];
 

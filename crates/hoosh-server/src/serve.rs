@@ -13,7 +13,7 @@ use futures_util::{FutureExt, Stream};
 use hoosh_budget::keys::Scope;
 use hoosh_core::dialect::{Dialect, RequestLine};
 use hoosh_core::limits;
-use hoosh_gateway::RequestId;
+use hoosh_gateway::{RequestId, Trail, TrailKind};
 use hoosh_router::Seed;
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
@@ -31,6 +31,7 @@ use crate::api::{
     self, anthropic, cache, decisions, events, gemini, keys, ollama, pools, queue, tokens, usage,
 };
 use crate::app::App;
+use crate::audit;
 use crate::http::body::{ResponseBody, Stopping};
 use crate::http::cors::Cors;
 use crate::http::error::{self, ServerError};
@@ -80,6 +81,7 @@ pub(crate) async fn serve(
     beside.spawn(over.clone().run_until_cancelled_owned(warm::warm(live.apps())));
     beside.spawn(over.clone().run_until_cancelled_owned(crate::keys::published::keep_up(live.apps())));
     beside.spawn(over.clone().run_until_cancelled_owned(crate::alerts::deliver(live.apps())));
+    beside.spawn(over.clone().run_until_cancelled_owned(audit::deliver(live.apps())));
     beside.spawn(over.clone().run_until_cancelled_owned(crate::keys::keep_up(live.apps())));
 
     loop {
@@ -240,16 +242,26 @@ async fn answer(
     let mut dialect = dialect_of(request.uri().path());
     // In a box of its own, which is gone when the answer begins: hyper keeps the room for this future as long as the
     // connection lasts, a stream's included (some 8 KiB each).
-    let routed = Box::pin(route(&live, &app, from, &id, request, &mut dialect));
+    let mut trail = None;
+    let routed = Box::pin(route(&live, &app, from, &id, request, &mut dialect, &mut trail));
     let answered = AssertUnwindSafe(routed).catch_unwind().await;
     let result = answered.unwrap_or_else(|_| {
         tracing::error!(%id, "a panic ended this request; its message is above");
         Err(ServerError::Panicked)
     });
+    let mut problem = None;
     let mut response = result.unwrap_or_else(|error| {
         tracing::debug!(%id, ?error, "refused");
+        problem = Some(error::problem(&error));
         error::response(&error, dialect, &id)
     });
+    if let Some((trail, kind)) = trail {
+        trail.answered(response.status().as_u16(), problem.as_ref());
+        // A call that is answered ends with its answer, and the gateway sees that.
+        if problem.is_some() || kind != TrailKind::Call {
+            trail.close();
+        }
+    }
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         if matches!(dialect, Dialect::Anthropic | Dialect::AnthropicCount) {
             response.headers_mut().insert(REQUEST_ID, value.clone());
@@ -273,6 +285,7 @@ async fn route(
     id: &RequestId,
     request: Request<Incoming>,
     dialect: &mut Dialect,
+    entered: &mut Option<(Trail, TrailKind)>,
 ) -> Result<Response<ResponseBody>, ServerError> {
     if let Some(preflight) = app.cors.preflight(&request) {
         return Ok(preflight);
@@ -306,6 +319,17 @@ async fn route(
         }
         _ => {}
     }
+    // Before anything is done about it, and be it to refuse it.
+    let kind = match (endpoint, needs) {
+        (Endpoint::Call(_) | Endpoint::GeminiCall, _) => TrailKind::Call,
+        (_, Needs::Scope(Scope::Admin)) => TrailKind::Admin,
+        _ => TrailKind::Request,
+    };
+    let trail = audit::enter(app, id, kind).await.map_err(ServerError::Call)?;
+    if let Some(trail) = &trail {
+        trail.at(request.method().as_str(), path);
+        *entered = Some((trail.clone(), kind));
+    }
     if app.keys.are_none() && app.cors.is_foreign(request.headers()) {
         return Err(ServerError::ForeignPage);
     }
@@ -315,17 +339,20 @@ async fn route(
     }
     let caller = app.keys.caller_by_now(request.headers(), request.uri().query(), from).await;
     let caller = &caller.map_err(ServerError::Denied)?;
+    if let Some(trail) = &trail {
+        trail.of(caller.id.as_str());
+    }
     caller.may(needs, plain(path)).map_err(ServerError::Denied)?;
     match endpoint {
         Endpoint::Call(dialect) => {
-            api::call(app, dialect, RequestLine::default(), id.clone(), caller, request).await
+            api::call(app, (dialect, RequestLine::default()), id.clone(), trail, caller, request).await
         }
         Endpoint::Health => Ok(api::health(app)),
         Endpoint::ProvidersHealth => Ok(api::providers_health(app).await),
         Endpoint::GeminiCall => {
             let (spoken, line) = gemini::read(rest.unwrap_or_default(), request.uri().query())?;
             *dialect = spoken;
-            api::call(app, spoken, line, id.clone(), caller, request).await
+            api::call(app, (spoken, line), id.clone(), trail, caller, request).await
         }
         Endpoint::GeminiModels => Ok(gemini::models(app, caller).await),
         Endpoint::GeminiModel => gemini::model(app, caller, rest.unwrap_or_default()).await,
@@ -346,6 +373,9 @@ async fn route(
         Endpoint::ReportTokens => tokens::report(app, caller, request).await,
         Endpoint::Decisions => decisions::decisions(app, &caller.id, request.uri().query()).await,
         Endpoint::Decision => decisions::decision(app, &caller.id, rest.unwrap_or_default()),
+        Endpoint::Audit => api::audit::records(app, request.uri().query()).await,
+        Endpoint::AuditHead => api::audit::head(app),
+        Endpoint::EraseAudit => api::audit::erase(app, caller, rest.unwrap_or_default()).await,
         Endpoint::Events => events::listen(app, request.uri().query()),
         Endpoint::CacheStats => Ok(cache::stats(app)),
         Endpoint::PurgeCache => cache::purge(app, &caller.id, request.uri().query()),

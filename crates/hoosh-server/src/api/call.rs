@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hoosh_core::FidelityNote;
 use hoosh_core::dialect::{Dialect, RequestLine, StreamForm};
-use hoosh_gateway::{CacheControl, Call, Reply, ReplyBody, ReplyHead, RequestId};
+use hoosh_gateway::{CacheControl, Call, Reply, ReplyBody, ReplyHead, RequestId, Trail};
 use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, EXPECT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
@@ -23,9 +23,9 @@ use crate::http::{
 
 pub(crate) async fn call(
     app: &Arc<App>,
-    dialect: Dialect,
-    line: RequestLine,
+    (dialect, line): (Dialect, RequestLine),
     id: RequestId,
+    trail: Option<Trail>,
     caller: &Caller,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, ServerError> {
@@ -38,7 +38,7 @@ pub(crate) async fn call(
     let body = body::read(request.into_body(), waits, app.max_body_bytes, app.body_timeout).await;
     let body = body.map_err(ServerError::Unread)?;
     let mut call = Call::read_with(id, caller.id.clone(), dialect, line, body).map_err(ServerError::Call)?;
-    (call.cache, call.headers) = (cache, headers);
+    (call.cache, call.headers, call.trail) = (cache, headers, trail);
     wishes.put(&mut call);
     caller.put(&mut call);
     if let Some(every) = app.config.server.waiting_comment.filter(|_| waiting::can_be_told(&call)) {

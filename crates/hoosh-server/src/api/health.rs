@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::json;
 use crate::app::App;
+use crate::audit::OpenLog;
 use crate::http::body::ResponseBody;
 
-/// `GET /health`: 200 as long as calls are taken. Needs no key and asks nobody.
+/// `GET /health`: 200 as long as calls are taken, 503 while none is, since it cannot be written down. Needs no key and asks nobody.
 pub(crate) fn health(app: &App) -> Response<ResponseBody> {
     #[derive(Serialize)]
     struct Health<'a> {
@@ -17,10 +18,18 @@ pub(crate) fn health(app: &App) -> Response<ResponseBody> {
         version: &'static str,
         config: &'a str,
         providers: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        audit: Option<&'static str>,
     }
     let providers = app.gateway.router().providers().len();
     let (version, config) = (env!("CARGO_PKG_VERSION"), app.config_hash.as_str());
-    json(StatusCode::OK, &Health { status: "ok", version, config, providers })
+    let failing = |open: &OpenLog| if open.log.status().failing.is_some() { "failing" } else { "ok" };
+    let audit = app.audit.as_ref().map(failing);
+    let (code, status) = match app.audit.as_ref().is_some_and(OpenLog::refuses) {
+        true => (StatusCode::SERVICE_UNAVAILABLE, "failing"),
+        false => (StatusCode::OK, "ok"),
+    };
+    json(code, &Health { status, version, config, providers, audit })
 }
 
 /// `GET /v1/health/endpoints`: what calls have told of each model of each provider. Asks nobody.

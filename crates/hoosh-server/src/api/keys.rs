@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hoosh_audit::Entry;
 use hoosh_budget::keys::{IssuedKey, KeyError, KeyId, Keyring, StoreError};
 use hoosh_core::{HooshError, InvalidRequest};
 use http::header::CACHE_CONTROL;
@@ -16,6 +17,7 @@ use tokio::task::spawn_blocking;
 use super::json;
 use super::models::percent_decoded;
 use crate::app::App;
+use crate::audit;
 use crate::http::auth::Caller;
 use crate::http::body::{self, ResponseBody};
 use crate::http::error::ServerError;
@@ -43,7 +45,7 @@ pub(crate) async fn create(
     let now = Timestamp::now();
     let order = read::<Order>(app, request).await?.read(now)?;
     let issued = in_time(move || ring.create(order, now)).await?;
-    log("created", &issued.record.id, caller);
+    log(app, "created", &issued.record.id, caller);
     Ok(shown_once(&issued, now))
 }
 
@@ -55,7 +57,7 @@ pub(crate) async fn revoke(
 ) -> Result<Response<ResponseBody>, ServerError> {
     let (ring, id, now) = (ring(app)?, id_of(app, id)?, Timestamp::now());
     let record = in_time(move || ring.revoke(&id, now)).await?;
-    log("revoked", &record.id, caller);
+    log(app, "revoked", &record.id, caller);
     Ok(json(StatusCode::OK, &told(&record, now)))
 }
 
@@ -70,7 +72,7 @@ pub(crate) async fn rotate(
     let old = ring.find(id.as_str()).ok_or_else(|| refused(StoreError::UnknownKey(id.clone()).into()))?;
     let (overlap, expires) = read::<Rotation>(app, request).await?.read(&old, now)?;
     let issued = in_time(move || ring.rotate(&id, overlap, expires, now)).await?;
-    log("rotated", &issued.record.id, caller);
+    log(app, "rotated", &issued.record.id, caller);
     Ok(shown_once(&issued, now))
 }
 
@@ -131,7 +133,11 @@ fn shown_once(issued: &IssuedKey, now: Timestamp) -> Response<ResponseBody> {
     response
 }
 
-fn log(what: &str, id: &KeyId, by: &Caller) {
+fn log(app: &App, what: &str, id: &KeyId, by: &Caller) {
+    if let Some(audit) = &app.audit {
+        let fields = [("key", id.as_str().to_owned())];
+        audit.note(Entry::Key(audit::event(what, by.id.as_str(), fields)));
+    }
     tracing::info!(target: "hoosh::keys", key = id.as_str(), by = by.id.as_str(), "{what}");
 }
 

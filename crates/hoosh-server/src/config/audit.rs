@@ -90,6 +90,18 @@ impl Audit {
         }
     }
 
+    /// Whether a log that was opened with these settings is kept as the others say.
+    pub(crate) fn is_kept_alike(&self, other: &Self) -> bool {
+        let how = |audit: &Self| {
+            (
+                (audit.fsync, audit.on_full, audit.on_error),
+                (audit.checkpoint_records, audit.checkpoint_interval, audit.checkpoint_folder.clone()),
+                (audit.checkpoint_stdout, audit.segment_bytes, audit.keep_days),
+            )
+        };
+        how(self) == how(other)
+    }
+
     /// The values of its keys that have one, as TOML writes them.
     pub(super) fn shown(&self) -> Vec<(&'static str, Shown)> {
         let word = |word: &str| Shown::Text(word.to_owned());

@@ -53,6 +53,10 @@ pub(crate) enum ServerError {
     NoKeys,
     /// No rows of calls are kept here.
     NoUsageLog,
+    /// No audit log is kept here.
+    NoAudit,
+    /// Nothing is kept of that call beside the log.
+    NothingKept { id: String },
     /// There is no such key.
     NoSuchKey { id: String },
     /// That pool is the configuration's, which is written there.
@@ -114,6 +118,8 @@ pub(crate) fn response(error: &ServerError, dialect: Dialect, id: &RequestId) ->
         | ServerError::NotFromHere
         | ServerError::NoKeys
         | ServerError::NoUsageLog
+        | ServerError::NoAudit
+        | ServerError::NothingKept { .. }
         | ServerError::NoSuchKey { .. }
         | ServerError::ConfiguredPool { .. }
         | ServerError::NoSuchPool { .. }
@@ -309,6 +315,16 @@ pub(crate) fn problem(error: &ServerError) -> Problem {
             "pool_store",
             "the file of pools cannot be read or written; the log says why, and everything stays as it was",
         ),
+        ServerError::NoAudit => Problem::new(
+            Kind::NotFound,
+            "no_audit_log",
+            "no audit log is kept here; `[audit] enabled = true` keeps one",
+        ),
+        ServerError::NothingKept { id } => Problem::new(
+            Kind::NotFound,
+            "nothing_kept",
+            format!("nothing is kept of a call `{}` beside the audit log, or it was erased", short(id)),
+        ),
         ServerError::NoSuchKey { id } => {
             let message = format!("there is no key `{}`; GET /v1/admin/keys lists all", short(id));
             Problem::new(Kind::NotFound, "key_not_found", message)
@@ -405,6 +421,9 @@ mod tests {
         check(ServerError::NoSuchPool { pool: "team:a".into() }, 404);
         check(ServerError::NoPoolsFile, 404);
         check(ServerError::PoolStore, 503);
+        check(ServerError::NoAudit, 404);
+        check(ServerError::NothingKept { id: "req_1".into() }, 404);
+        check(call(HooshError::Unrecorded("full".into())), 503);
         check(ServerError::KeyStore, 503);
         check(ServerError::Panicked, 500);
     }
