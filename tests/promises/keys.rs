@@ -177,7 +177,7 @@ async fn paths_networks_and_time_are_those_of_the_key() {
 type Route = (String, String, Option<String>, bool);
 
 /// The routes of the documentation, which a test of the server compares with its table.
-fn routes() -> Vec<Route> {
+pub(crate) fn routes() -> Vec<Route> {
     let page = include_str!("../../docs/http-api.md");
     let begin = page.find("<!-- routes").unwrap();
     let table = &page[begin..page.find("<!-- end of routes").unwrap()];

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so by its panic")]
 
 mod alerts;
+mod audit;
 mod bad_input;
 mod budgets;
 mod cache;

@@ -127,6 +127,11 @@ impl Hoosh {
         command.current_dir(self.folder.path()).output().unwrap()
     }
 
+    /// The number of its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its address.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)

@@ -140,12 +140,18 @@ fn announce(
     }
 }
 
+/// `SIGXFSZ`, by the number that Linux, macOS and the BSDs have for it.
+#[cfg(unix)]
+const FILE_TOO_LARGE: std::os::raw::c_int = 25;
+
 // === impl Signals ===
 
 #[cfg(unix)]
 impl Signals {
     fn listen() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
+        // A file that may grow no further is an error of the write then, as a full disk is, and no end of the process.
+        drop(signal(SignalKind::from_raw(FILE_TOO_LARGE))?);
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
