@@ -253,3 +253,48 @@ async fn twenty_five_kills_lose_nothing_that_ended_before_the_last_group_was_wri
 async fn twenty_five_kills_lose_nothing_at_all_of_a_strict_ledger() {
     killed("strict", 25, Duration::ZERO).await;
 }
+
+#[tokio::test]
+async fn who_names_no_most_has_what_the_model_can_write_or_what_is_left_and_lists_pass_through() {
+    let upstream = Upstream::start().await;
+    upstream.always(thirteen());
+    let pools = "[[pools]]\nname = \"key:*\"\ntokens = 20000\n";
+    let config = format!(
+        "{pools}[[providers]]\ntype = \"openai\"\nname = \"up\"\nbase_url = \"{}/v1\"\napi_key = \"k\"\nmodels = [\"*\"]\n",
+        upstream.url()
+    );
+    let hoosh = Hoosh::start(&config).await;
+    let sent = |path: &str, at: usize| -> Value {
+        serde_json::from_slice(&upstream.requests(path)[at].body).unwrap()
+    };
+    // 16,384 are what the catalogue has for it; of one that it does not know, 4,096.
+    for (at, model, most) in [(0, "gpt-4o-mini", 16_384), (1, "nobody-knows-it", 4_096)] {
+        let answer = hoosh.post(CHAT, chat_body(model, false)).await;
+        assert_eq!((answer.status().as_u16(), header(&answer, "x-hoosh-budget")), (200, ""));
+        let sent = sent(CHAT, at);
+        assert_eq!(
+            sent["max_completion_tokens"].as_u64().or(sent["max_tokens"].as_u64()),
+            Some(most),
+            "{sent}"
+        );
+    }
+    // A body that only its own dialect can carry goes as it is, but for the most that it may have.
+    upstream.always(Script::json(
+        r#"{"id":"c","object":"text_completion","created":1,"model":"m","choices":[{"index":0,"text":"hi","finish_reason":"stop"}],"usage":{"prompt_tokens":8,"completion_tokens":5,"total_tokens":13}}"#,
+    ));
+    let body = r#"{"model":"gpt-3.5-turbo-instruct","prompt":["one","two"],"odd":1}"#;
+    let answer = hoosh.post("/v1/completions", body).await;
+    assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+    let asked = sent("/v1/completions", 0);
+    let most = asked["max_tokens"].as_u64().unwrap();
+    assert_eq!((&asked["prompt"], &asked["odd"]), (&serde_json::json!(["one", "two"]), &1.into()));
+    assert!((1_000..=4_096).contains(&most), "{asked}");
+    // Less is left than it can write: two answers share it.
+    hoosh.configure(&config.replace("20000", "939"));
+    assert_eq!(json(hoosh.post("/v1/admin/reload", "").await).await["error"], Value::Null);
+    let answer = hoosh.post("/v1/completions", body).await;
+    assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+    let most = sent("/v1/completions", 1)["max_tokens"].as_u64().unwrap();
+    assert!((400..450).contains(&most), "{most}"); // a list of prompts is held for by its bytes
+    assert_eq!(header(&answer, "x-hoosh-budget"), format!("limit={most}"));
+}

@@ -5,17 +5,7 @@
 //! who could be asked. Where a hard pool has less than that left, the answer is kept shorter; where it has not even the prompt's
 //! worth, the call is refused.
 //!
-//! What is booked, whatever became of the call:
-//!
-//! | end | booked |
-//! |---|---|
-//! | answered, whole or streamed | what the provider said it took, or what was counted here |
-//! | broken, cancelled or stopped in the middle | what it had said by then, and what was passed on, counted |
-//! | cancelled or stopped before any output, once somebody was asked | the prompt, by its count |
-//! | failed before any output | what others took who were asked too (hedges, broken streams), else nothing |
-//! | given again from the cache | nothing |
-//!
-//! Others who were asked beside the one that answered, or before it went on, are part of it.
+//! What is booked, whatever became of the call, is the table of `docs/budgets.md`, of which `tests/booked.rs` shows each cell.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -245,8 +245,8 @@ impl ReplyStream {
 
     /// These bytes, unless they may be the last and all that is booked has to be kept before those go out.
     fn in_time(&mut self, bytes: Bytes) -> Option<Bytes> {
-        let is_last = |lane: &Box<dyn Lane>| (lane.is_done(), lane.is_ending());
-        let (is_done, is_ending) = self.lane.as_ref().map(is_last).unwrap_or_default();
+        let lane = self.lane.as_ref();
+        let (is_done, is_ending) = lane.map(|lane| (lane.is_done(), lane.is_ending())).unwrap_or_default();
         if !self.is_strict || !is_ending {
             return Some(bytes);
         }
