@@ -14,6 +14,16 @@ if [ -z "${HOOSH_FIXTURES-}" ] && [ -d ../shared/fixtures ]; then
     export HOOSH_FIXTURES
 fi
 
+# What examples/verify_audit.py checks signatures with.
+(
+    # shellcheck source=examples/llama/lib.sh
+    . examples/llama/lib.sh
+    mkdir -p target/real
+    need_environment "$PWD/target/real/audit-python" cryptography-48.0.0 cryptography==48.0.0
+)
+HOOSH_AUDIT_PYTHON=$PWD/target/real/audit-python/bin/python
+export HOOSH_AUDIT_PYTHON
+
 # The promises run the binary, so it is built before them.
 cargo build --locked -p hoosh-server --bin hoosh
 cargo test --locked --workspace --all-features --quiet

@@ -19,6 +19,9 @@ use tokio::time::Instant;
 use crate::call::{Call, RequestId};
 use crate::settle::{CallRecord, Outcome};
 
+/// The error of a call whose task panicked and that nobody above could answer, the same as where somebody could.
+const INTERNAL_ERROR: &str = "internal_error";
+
 /// Where calls are written down, and what of them.
 #[derive(Debug)]
 pub struct Audit {
@@ -271,7 +274,11 @@ impl fmt::Debug for Trail {
 impl Drop for Shared {
     fn drop(&mut self) {
         let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(open) = open {
+        if let Some(mut open) = open {
+            if std::thread::panicking() && !open.is_settled {
+                open.entry.outcome = hoosh_audit::Outcome::Failed;
+                open.entry.error = Some(INTERNAL_ERROR.to_owned());
+            }
             let (slot, entry, aside) = open.finish();
             slot.close(entry, Some(aside));
         }

@@ -1,4 +1,4 @@
-//! Every call is told to the observers exactly once, whatever its end.
+//! Every call is told to the observers and written into the audit log exactly once, whatever its end.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
+use hoosh_audit::{AuditLog, Fsync, KeyRing, MemorySink, Options};
 use hoosh_core::dialect::Dialect;
 use hoosh_core::{
     EmbeddingRequest, EmbeddingResponse, EventStream, FailureKind, HooshError, InferenceRequest,
@@ -15,10 +16,12 @@ use hoosh_core::{
     UpstreamFailure, WireBody, WireReply, WireRequest,
 };
 use hoosh_gateway::{
-    CacheSettings, CacheUse, Call, CallRecord, CallerId, Gateway, Guard, Observer, Outcome, ReplyBody,
+    Audit, CacheSettings, CacheUse, Call, CallRecord, CallerId, Gateway, Guard, Observer, Outcome, ReplyBody,
     RequestId, ResponseCache,
 };
 use hoosh_router::Router;
+use serde_json::Value;
+use tokio::task::JoinSet;
 
 const CHUNK: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n";
 const END: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":1}}\n\ndata: [DONE]\n\n";
@@ -127,9 +130,21 @@ impl Guard for No {
     }
 }
 
+/// It breaks, as no guard should.
+#[derive(Debug)]
+struct Panics;
+
+impl Guard for Panics {
+    fn check(&self, _: &Call) -> Result<(), Refusal> {
+        panic!("a guard that breaks")
+    }
+}
+
 struct World {
     gateway: Gateway,
     book: Arc<Book>,
+    log: Arc<AuditLog>,
+    written: MemorySink,
 }
 
 impl World {
@@ -143,8 +158,13 @@ impl World {
     ) -> Self {
         let book = Arc::new(Book::default());
         let router = Router::builder().provider(Arc::new(Scripted(script))).build().unwrap();
-        let builder = Gateway::builder(router).observer(Arc::clone(&book) as Arc<dyn Observer>);
-        Self { gateway: change(builder).build(), book }
+        let (written, keys) =
+            (MemorySink::default(), KeyRing::parse(&KeyRing::draw().unwrap(), "a test").unwrap());
+        let log = AuditLog::begin(Box::new(written.clone()), &keys, "settlement", Options::default());
+        let log = Arc::new(log.unwrap());
+        let audit = Arc::new(Audit::new(Arc::clone(&log), Fsync::Batch));
+        let builder = Gateway::builder(router).observer(Arc::clone(&book) as Arc<dyn Observer>).audit(audit);
+        Self { gateway: change(builder).build(), book, log, written }
     }
 
     fn call(&self, stream: bool) -> Call {
@@ -161,6 +181,25 @@ impl World {
         assert_eq!(records.len(), 1, "{records:?}");
         records[0].clone()
     }
+
+    /// The one record of the audit log that is of a call: its kind, its outcome, its error.
+    #[track_caller]
+    fn audited(&self) -> (String, String, Option<String>) {
+        self.log.close();
+        let lines = String::from_utf8(self.written.lines()).unwrap();
+        let records = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let of_calls = |line: &Value| matches!(line["record"]["kind"].as_str(), Some("call" | "refused"));
+        let records: Vec<Value> = records.filter(of_calls).collect();
+        assert_eq!(records.len(), 1, "{lines}");
+        let (record, text) = (&records[0]["record"], |text: &Value| text.as_str().map(str::to_owned));
+        let body = &record["body"];
+        assert_eq!(body["caller"], "tester");
+        (text(&record["kind"]).unwrap(), text(&body["outcome"]).unwrap(), text(&body["error"]))
+    }
+}
+
+fn audited(kind: &str, outcome: &str, error: Option<&str>) -> (String, String, Option<String>) {
+    (kind.to_owned(), outcome.to_owned(), error.map(str::to_owned))
 }
 
 #[tokio::test]
@@ -176,6 +215,7 @@ async fn a_whole_answer_is_booked_with_its_price() {
     assert_eq!((record.cost, reply.head.cost), (Some(NanoUsd(750_000_000)), Some(NanoUsd(750_000_000))));
     drop(reply);
     assert_eq!(world.record().outcome, Outcome::Answered);
+    assert_eq!(world.audited(), audited("call", "answered", None));
 }
 
 #[tokio::test]
@@ -189,6 +229,7 @@ async fn a_stream_is_booked_at_its_end() {
     let record = world.record();
     assert_eq!((record.outcome, record.usage.unwrap().total()), (Outcome::Answered, 5));
     assert!(record.time_to_first.unwrap() <= record.duration);
+    assert_eq!(world.audited(), audited("call", "answered", None));
 }
 
 #[tokio::test]
@@ -201,6 +242,7 @@ async fn a_broken_stream_is_booked_as_truncated() {
     assert!(
         matches!(world.record().outcome, Outcome::Truncated(failure) if failure.kind == FailureKind::Broken)
     );
+    assert_eq!(world.audited(), audited("call", "truncated", Some("broken")));
 }
 
 #[tokio::test]
@@ -211,6 +253,7 @@ async fn a_dropped_stream_is_booked_as_cancelled() {
     stream.next().await.unwrap();
     drop(stream);
     assert_eq!(world.record().outcome, Outcome::Cancelled);
+    assert_eq!(world.audited(), audited("call", "cancelled", None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,6 +262,7 @@ async fn a_dropped_call_is_booked_as_cancelled() {
     let waiting = tokio::time::timeout(Duration::from_secs(60), world.gateway.call(world.call(false)));
     assert!(waiting.await.is_err());
     assert_eq!(world.record().outcome, Outcome::Cancelled);
+    assert_eq!(world.audited(), audited("call", "cancelled", None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,6 +272,7 @@ async fn the_time_for_an_answer_is_kept() {
     assert_eq!(world.gateway.call(world.call(true)).await.unwrap_err(), HooshError::Deadline(limit));
     let record = world.record();
     assert_eq!((record.outcome, record.duration), (Outcome::Failed(HooshError::Deadline(limit)), limit));
+    assert_eq!(world.audited(), audited("call", "failed", Some("deadline_exceeded")));
 }
 
 #[tokio::test]
@@ -235,11 +280,23 @@ async fn failed_and_refused_calls_are_booked_too() {
     let world = World::new(Script::Fails);
     let error = world.gateway.call(world.call(false)).await.unwrap_err();
     assert_eq!((world.record().outcome, world.record().attempts), (Outcome::Failed(error), 2));
+    assert_eq!(world.audited(), audited("call", "failed", Some("upstream_error")));
 
     let world = World::with(Script::Fails, |builder| builder.guard(Arc::new(No)));
     let error = world.gateway.call(world.call(false)).await.unwrap_err();
     assert!(matches!(&error, HooshError::Refused(refusal) if refusal.reason == "not today"));
     assert_eq!((world.record().outcome, world.record().attempts), (Outcome::Failed(error), 0));
+    assert_eq!(world.audited(), audited("refused", "refused", Some("no")));
+}
+
+#[tokio::test]
+async fn a_call_that_breaks_us_leaves_its_record() {
+    let world = Arc::new(World::with(Script::Whole(WHOLE), |builder| builder.guard(Arc::new(Panics))));
+    let mut calls = JoinSet::new();
+    let other = Arc::clone(&world);
+    calls.spawn(async move { other.gateway.call(other.call(false)).await.map(drop) });
+    assert!(calls.join_next().await.unwrap().unwrap_err().is_panic());
+    assert_eq!(world.audited(), audited("call", "failed", Some("internal_error")));
 }
 
 /// A cache that keeps whatever it can.

@@ -25,8 +25,10 @@
 //!
 //! - `server`: the module `server`, for programs that start a whole gateway with its HTTP listener.
 //!
-//! Modules and names of later parts (budget, audit, tools, queue, metrics, hardware) come with those parts.
+//! Modules and names of later parts (tools, metrics, hardware) come with those parts.
 
+pub use hoosh_audit::AuditChain;
+pub use hoosh_budget::{TokenBudget, TokenPool};
 pub use hoosh_client::HooshClient;
 pub use hoosh_core::{
     HooshError, InferenceRequest, InferenceResponse, LlmProvider, ModelInfo, ProviderType, ToolCall,
@@ -35,6 +37,17 @@ pub use hoosh_core::{
 pub use hoosh_gateway::ResponseCache;
 pub use hoosh_providers::ProviderRegistry;
 pub use hoosh_router::Router;
+
+/// What happened, provable offline.
+pub mod audit {
+    pub use hoosh_audit::*;
+    pub use hoosh_gateway::{Audit, Trail, TrailKind};
+}
+
+/// What may be spent, and who may spend it.
+pub mod budget {
+    pub use hoosh_budget::*;
+}
 
 /// Answers that are given again.
 pub mod cache {

@@ -346,7 +346,10 @@ async fn tail(known: &Known, lines: usize, follows: bool, json: bool) -> Result<
     } else if let Some(newest) = newest(1)?.records.first() {
         last = newest.seq;
     }
-    while follows {
+    if !follows {
+        return Ok(());
+    }
+    loop {
         tokio::time::sleep(FOLLOW_INTERVAL).await;
         let mut new = Vec::new();
         // Newest first until those that were shown, so that a long log is not read again.
@@ -364,7 +367,6 @@ async fn tail(known: &Known, lines: usize, follows: bool, json: bool) -> Result<
         last = new.last().map_or(last, |record| record.seq);
         show(&new, json)?;
     }
-    Ok(())
 }
 
 fn show(records: &[Seen], json: bool) -> Result<(), Failure> {
