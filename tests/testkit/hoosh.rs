@@ -41,9 +41,9 @@ pub fn finished(arguments: &[&str]) -> Output {
     output.unwrap()
 }
 
-/// Starts the program in a folder, its log in a file there.
+/// Starts the program in a folder, its log and what it prints in files there.
 fn spawn(folder: &TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
-    let log = std::fs::File::create(folder.path().join("log")).unwrap();
+    let file = |name| std::fs::File::create(folder.path().join(name)).unwrap();
     Command::new(binary())
         .arg("serve")
         .args(arguments)
@@ -51,8 +51,8 @@ fn spawn(folder: &TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> 
         .envs(environment.iter().copied())
         .current_dir(folder.path())
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
+        .stdout(file("printed"))
+        .stderr(file("log"))
         .spawn()
         .unwrap()
 }
@@ -146,6 +146,11 @@ impl Hoosh {
     pub fn log(&self) -> String {
         std::thread::sleep(Duration::from_millis(150));
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// What it printed to its standard output since it started.
+    pub fn printed(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("printed")).unwrap()
     }
 
     /// Sends it a signal, by `kill`'s name for it.
