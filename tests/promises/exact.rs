@@ -193,6 +193,7 @@ async fn killed(durability: &str, rounds: u64, window: Duration) {
             .map(|one| {
                 let (ended, asked, url) = (Arc::clone(&ended), Arc::clone(&asked), hoosh.url(CHAT));
                 let http = client_builder().build().unwrap();
+                #[allow(clippy::disallowed_methods, reason = "awaited below")]
                 tokio::spawn(async move {
                     loop {
                         asked.fetch_add(1, Ordering::Relaxed);
