@@ -98,9 +98,10 @@ impl Hoosh {
         self.wait_until_up().await;
     }
 
+    /// It listens before it has opened its files, and answers when it has.
     async fn wait_until_up(&mut self) {
         let start = Instant::now();
-        while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
+        while client().get(self.url("/health")).send().await.is_err() {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none() && start.elapsed() < PATIENCE, "hoosh did not start:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;

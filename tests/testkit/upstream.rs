@@ -1,6 +1,7 @@
 //! An upstream that plays a script, byte by byte, and remembers what it was sent.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -220,8 +221,9 @@ pub fn sse(data: &str) -> String {
     format!("data: {data}\n\n")
 }
 
-/// A port on which nobody listens, and nobody will but who was given it: no two tests of a process get the same, and none is among
-/// those that Linux gives to connections (32768 and above), which come and go by the thousand while the tests run.
+/// A port on which nobody listens, and nobody will but who was given it: no two tests get the same, also of processes that run at
+/// once, and none is among those that Linux gives to connections (32768 and above), which come and go by the thousand while the tests
+/// run.
 pub fn refused_port() -> u16 {
     const FIRST: u32 = 12_000;
     const COUNT: u32 = 20_000;
@@ -232,8 +234,25 @@ pub fn refused_port() -> u16 {
         let next = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
         (FIRST + next % COUNT) as u16
     });
-    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let is_free = |port: &u16| is_ours(*port) && std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
     ports.find(is_free).expect("some port is free")
+}
+
+/// Whether no other process of tests has a port. From then on it is this one's, until it ends: a lock on a file says so.
+fn is_ours(port: u16) -> bool {
+    static LOCKS: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let folder = std::env::temp_dir().join("hoosh-test-ports");
+    // Where it is there already, that is no fault.
+    let _ = std::fs::create_dir(&folder);
+    // One that another user made cannot be opened: its port is theirs.
+    let Ok(file) = File::options().create(true).append(true).open(folder.join(port.to_string())) else {
+        return false;
+    };
+    let is_ours = file.try_lock().is_ok();
+    if is_ours {
+        LOCKS.lock().unwrap().push(file);
+    }
+    is_ours
 }
 
 async fn connection(mut stream: TcpStream, state: Arc<Mutex<State>>) {

@@ -266,8 +266,8 @@ impl KeyRing {
     pub fn load_or_make(path: &Path) -> Result<(Self, bool), KeyError> {
         match Self::load(path) {
             Err(KeyError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
-                add(path, true)?;
-                Ok((Self::load(path)?, true))
+                let is_made = make(path)?;
+                Ok((Self::load(path)?, is_made))
             }
             ring => Ok((ring?, false)),
         }
@@ -280,7 +280,7 @@ impl KeyRing {
     /// As [`load`](Self::load), or if it cannot be written.
     pub fn add_to(path: &Path) -> Result<Self, KeyError> {
         Self::load(path)?;
-        add(path, false)?;
+        add(path)?;
         Self::load(path)
     }
 
@@ -301,21 +301,43 @@ impl KeyRing {
     }
 }
 
-/// Writes one more key behind those of a file.
-fn add(path: &Path, is_new: bool) -> Result<(), KeyError> {
+/// Makes a file with a key. It has its name only once it is whole, so that nobody reads half of it and a crash leaves none. Answers
+/// whether it did: another process may have been faster.
+fn make(path: &Path) -> Result<bool, KeyError> {
     let failed = |error| KeyError::Io { path: path.to_owned(), error };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(failed)?;
     }
     let key = KeyRing::draw()?;
+    let mut part = path.as_os_str().to_owned();
+    part.push(format!(".{}.part", std::process::id()));
+    let part = Path::new(&part);
+    let line = Zeroizing::new(format!("{}\n", *key));
+    let made = write_behind(part, true, line.as_bytes()).and_then(|()| match fs::hard_link(part, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        linked => linked.map(|()| true),
+    });
+    // Whether it could be removed or not: what it was made for is done, or the error of that is told.
+    let _ = fs::remove_file(part);
+    made.map_err(failed)
+}
+
+/// Writes one more key behind those of a file.
+fn add(path: &Path) -> Result<(), KeyError> {
+    let key = KeyRing::draw()?;
+    // One write, so that no half of it is ever read. A line break before it: the file may not end with one.
+    let line = Zeroizing::new(format!("\n{}\n", *key));
+    write_behind(path, false, line.as_bytes()).map_err(|error| KeyError::Io { path: path.to_owned(), error })
+}
+
+/// Writes to the end of a file of its owner's only.
+fn write_behind(path: &Path, is_new: bool, bytes: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.append(true).create_new(is_new);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path).map_err(failed)?;
-    // One write, so that no half of it is ever read. A line break before it: the file may not end with one.
-    let line = Zeroizing::new(format!("{}{}\n", if is_new { "" } else { "\n" }, *key));
-    file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    let mut file = options.open(path)?;
+    file.write_all(bytes).and_then(|()| file.sync_all())
 }
 
 /// The SHA-256 of some bytes.

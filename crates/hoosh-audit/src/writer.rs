@@ -315,19 +315,12 @@ impl Writer {
 
     /// Writes what is in the chain, and tells who waits for it.
     fn write_out(&mut self, done: Vec<(Done, u64)>) {
-        let mut is_tried = false;
         let mut waiting = Some(done);
-        let is_written = self.insist(|writer| {
-            let result = writer.try_write();
-            // Nobody waits for a broken disk: they are told that it may be lost, and it is tried on.
-            if let Err(error) = &result
-                && !mem::replace(&mut is_tried, true)
-            {
-                for (listener, _) in waiting.take().into_iter().flatten() {
-                    drop(listener.send(Err(error.to_string())));
-                }
+        // Nobody waits for a broken disk: they are told that it may be lost, and it is tried on.
+        let is_written = self.insist_and(Self::try_write, |error| {
+            for (listener, _) in waiting.take().into_iter().flatten() {
+                drop(listener.send(Err(error.to_string())));
             }
-            result
         });
         if is_written {
             for (listener, seq) in waiting.into_iter().flatten() {
@@ -359,7 +352,16 @@ impl Writer {
     }
 
     /// Tries until it goes well. `false`: the log is closed, and it is given up.
-    fn insist(&mut self, mut act: impl FnMut(&mut Self) -> io::Result<()>) -> bool {
+    fn insist(&mut self, act: impl FnMut(&mut Self) -> io::Result<()>) -> bool {
+        self.insist_and(act, |_| ())
+    }
+
+    /// The same, and tells of each failure once everybody can see that it fails.
+    fn insist_and(
+        &mut self,
+        mut act: impl FnMut(&mut Self) -> io::Result<()>,
+        mut tell: impl FnMut(&io::Error),
+    ) -> bool {
         let mut rest = AUDIT_RETRY_FIRST;
         let mut tries_after_close = 0;
         loop {
@@ -372,6 +374,7 @@ impl Writer {
                 let since = state.failing.take().map_or_else(Timestamp::now, |(_, since)| since);
                 state.failing = Some((error.to_string(), since));
             }
+            tell(&error);
             self.shared.trouble.notify_waiters();
             if self.shared.rest(rest) {
                 tries_after_close += 1;
